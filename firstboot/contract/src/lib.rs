@@ -1,0 +1,1 @@
+//! The types both sides share.

@@ -1,0 +1,6 @@
+//! Byte formats, one module each: what a format is, how to write it, how to read it back.
+//!
+//! Architecture invariant: nothing here imports `plan` or `recipe`. A writer is a function from values to [`extents::Extents`]
+//! or to an `impl Write`; it runs no program and reads no clock.
+
+pub mod extents;

@@ -1,0 +1,1 @@
+//! Reads trees from tar archives, and writes them.
