@@ -1,0 +1,155 @@
+//! How a layer lies in the store: an entry with `index` (the tree's dump with places) and `pack` (the bytes of all its files).
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+
+use crate::host::interrupt;
+use crate::tree::{Content, Directory, Leaf, LeafKind, Node, Pack, Tree, dump};
+
+/// Writes `tree` into the entry folder `folder`: all contents are copied into one pack, each checked against its digest.
+pub fn write(folder: &Path, tree: &Tree) -> Result<()> {
+    let path = folder.join("pack");
+    let mut packer = Packer {
+        out: BufWriter::with_capacity(1 << 20, File::create_new(&path)?),
+        offset: 0,
+        places: Vec::new(),
+        seen: Default::default(),
+    };
+    for (at, node) in tree.walk() {
+        if let Node::Leaf(leaf) = node
+            && let LeafKind::File(content) = &leaf.kind
+        {
+            packer.add(leaf, content).with_context(|| format!("{at}: cannot be stored"))?;
+        }
+    }
+    packer.out.flush()?;
+    let pack = Pack::open(&path)?;
+    let moved = packer.moved(&pack);
+    let mut packed = tree.clone();
+    repoint(&mut packed.root, &moved);
+    write_index(folder, &packed)
+}
+
+/// Writes the index of a tree whose contents lie in `folder`'s pack already.
+pub fn write_index(folder: &Path, tree: &Tree) -> Result<()> {
+    let index = File::create_new(folder.join("index"))?;
+    dump::write_index(tree, &index)?;
+    Ok(())
+}
+
+/// Reads the tree of the entry folder `folder`.
+pub fn read(folder: &Path) -> Result<Tree> {
+    let path = folder.join("index");
+    let text = fs::read_to_string(&path).with_context(|| format!("{}: cannot be read", path.display()))?;
+    let pack = Pack::open(&folder.join("pack"))?;
+    dump::read_index(&text, &pack)
+        .with_context(|| format!("{}: damaged; remove this folder to have it made again", path.display()))
+}
+
+/// The old leaf and its new self, by the old one's address.
+type Moved = std::collections::HashMap<*const Leaf, Arc<Leaf>>;
+
+struct Packer<'a> {
+    out: BufWriter<File>,
+    offset: u64,
+    places: Vec<(&'a Arc<Leaf>, u64)>,
+    seen: std::collections::HashSet<*const Leaf>,
+}
+
+impl<'a> Packer<'a> {
+    fn add(&mut self, leaf: &'a Arc<Leaf>, content: &Content) -> Result<()> {
+        if !self.seen.insert(Arc::as_ptr(leaf)) {
+            return Ok(());
+        }
+        interrupt::check()?;
+        let mut reader = content.reader();
+        let mut hasher = crate::digest::Hasher::new();
+        let copied = io::copy(&mut reader, &mut Both(&mut self.out, &mut hasher))?;
+        let found = hasher.finish();
+        anyhow::ensure!(found == content.digest(), "needed content {}, found {found}", content.digest());
+        self.places.push((leaf, self.offset));
+        self.offset += copied;
+        Ok(())
+    }
+
+    fn moved(&self, pack: &Arc<Pack>) -> Moved {
+        let mut moved = Moved::new();
+        for (leaf, offset) in &self.places {
+            let LeafKind::File(content) = &leaf.kind else { continue };
+            let content = Content::packed(Arc::clone(pack), *offset, content.len(), content.digest());
+            let leaf_in_pack = Arc::new(Leaf { meta: leaf.meta.clone(), kind: LeafKind::File(content) });
+            moved.entry(Arc::as_ptr(leaf)).or_insert(leaf_in_pack);
+        }
+        moved
+    }
+}
+
+struct Both<'a, A, B>(&'a mut A, &'a mut B);
+
+impl<A: Write, B: Write> Write for Both<'_, A, B> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write_all(bytes)?;
+        self.1.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+fn repoint(directory: &mut Directory, moved: &Moved) {
+    for node in directory.children.values_mut() {
+        match node {
+            Node::Directory(inner) => repoint(inner, moved),
+            Node::Leaf(leaf) => {
+                if let Some(new) = moved.get(&Arc::as_ptr(leaf)) {
+                    *leaf = Arc::clone(new);
+                }
+            }
+        }
+    }
+}
+
+/// Whether every content of `tree` still has its digest: for `verify`, and after a suspicion.
+pub fn verify(tree: &Tree) -> Result<()> {
+    for (path, node) in tree.walk() {
+        if let Node::Leaf(leaf) = node
+            && let LeafKind::File(content) = &leaf.kind
+        {
+            let (found, _) = crate::digest::Digest::of_reader(content.reader())?;
+            anyhow::ensure!(found == content.digest(), "{path}: needed {}, found {found}", content.digest());
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+    use crate::tree::{Meta, TreePath};
+
+    #[test]
+    fn a_layer_is_stored_and_read_back() {
+        let mut tree = Tree::new();
+        let path = |text| TreePath::parse(text).unwrap();
+        let node = Node::file(Meta::root(0o644), Content::from_bytes(*b"hello"));
+        tree.put(&path("/a"), node.clone()).unwrap();
+        tree.put(&path("/b"), node).unwrap();
+        tree.put_file(&path("/c/d"), Meta::root(0o600), Content::from_bytes(*b"")).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), &tree).unwrap();
+        let back = read(folder.path()).unwrap();
+        assert_eq!(dump::digest(&back), dump::digest(&tree));
+        assert_eq!(back.file(&path("/b")).unwrap().bytes().unwrap(), b"hello");
+        verify(&back).unwrap();
+        File::options().write(true).open(folder.path().join("pack")).unwrap().write_all_at(b"J", 0).unwrap();
+        assert!(verify(&back).unwrap_err().to_string().starts_with("/a: needed"));
+    }
+}

@@ -1,0 +1,107 @@
+//! The lock: every input of a recipe pinned by digest, a section for each architecture.
+//!
+//! Architecture invariant: only this stage may ask the network which version is current, and only it changes a digest.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::architecture::Architecture;
+use crate::digest::Digest;
+use crate::tree::TreePath;
+
+/// The version of the file format.
+pub const VERSION: u32 = 1;
+
+/// A lock file: `<recipe>.lock` beside the recipe, TOML.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Lock {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The recipe's name.
+    pub recipe: String,
+    /// What is pinned, for each architecture.
+    pub architecture: BTreeMap<Architecture, Section>,
+}
+
+/// What is pinned for one architecture.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Section {
+    /// The newest date among the inputs, in seconds since 1970: the image's time.
+    pub date: i64,
+    /// What the packages were chosen for.
+    pub base: LockedBase,
+    /// First-boot agent, when the recipe wants it.
+    pub agent: Option<LockedFile>,
+    /// Local folders.
+    #[serde(default, rename = "overlay", skip_serializing_if = "Vec::is_empty")]
+    pub overlays: Vec<LockedOverlay>,
+    /// Local files that `[[file]]` names.
+    #[serde(default, rename = "file", skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<LockedFile>,
+    /// Every package of the base, by name.
+    #[serde(rename = "package")]
+    pub packages: Vec<LockedPackage>,
+}
+
+/// The question whose answer is the list of packages. When the recipe asks another, the lock is stale.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LockedBase {
+    /// Debian's suite: `trixie`.
+    pub suite: String,
+    /// Components: `main`.
+    pub components: Vec<String>,
+    /// What the recipe asked for, sorted.
+    pub requested: Vec<String>,
+}
+
+/// A Debian package.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LockedPackage {
+    /// Binary package.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// `amd64` or `all`.
+    pub architecture: String,
+    /// Of the .deb file.
+    pub sha256: Digest,
+    /// Of the .deb file, in bytes.
+    pub size: u64,
+    /// Below the mirror: `pool/main/...`.
+    pub filename: String,
+    /// Which of the suite's archives has it: `trixie`, `trixie-security` ...
+    pub archive: String,
+    /// Source package.
+    pub source: String,
+    /// Version of the source package.
+    pub source_version: String,
+}
+
+/// A local file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LockedFile {
+    /// As the recipe names it.
+    pub name: String,
+    /// Of its bytes.
+    pub sha256: Digest,
+    /// In bytes.
+    pub size: u64,
+}
+
+/// A local folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LockedOverlay {
+    /// As the recipe names it.
+    pub name: String,
+    /// Of the tree that it becomes ([`crate::tree::dump::digest`]).
+    pub digest: Digest,
+    /// Its files and links, so that a difference can be named.
+    pub files: BTreeMap<TreePath, Digest>,
+}

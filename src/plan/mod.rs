@@ -1,0 +1,232 @@
+//! The plan: a recipe and its lock, fully resolved. `plan --json` prints exactly what `build` takes.
+//!
+//! Architecture invariant: resolving touches no network, clock or disk. The same [`PlanId`] gives the same bytes.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::architecture::Architecture;
+use crate::digest::Digest;
+use crate::lock::LockedPackage;
+use crate::tree::TreePath;
+
+/// The version of the plan's JSON, and of the rules by which a plan becomes bytes: whatever changes them changes this.
+pub const VERSION: u32 = 1;
+
+/// Everything that decides the bytes of an image, and which artefacts are wanted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Plan {
+    /// [`VERSION`].
+    pub version: u32,
+    /// Name of the image: also the OSTree stateroot's and the branch's.
+    pub name: String,
+    /// Version of the image, as the recipe says.
+    pub image_version: String,
+    /// What it runs on.
+    pub architecture: Architecture,
+    /// The image's time, in seconds since 1970: the newest date among the lock's inputs.
+    pub time: i64,
+    /// The lowest layer.
+    pub base: Base,
+    /// The layers above it, lowest first.
+    pub layers: Vec<Layer>,
+    /// Kernel arguments, in order, without those that Basalt adds itself (`root=`, `ostree=`).
+    pub kernel_args: Vec<String>,
+    /// The disk's layout.
+    pub disk: Disk,
+    /// Where the node looks for updates later; becomes the deployment's origin.
+    pub update: Option<String>,
+    /// What `basalt test` asks a booted image. Not part of the identity.
+    pub checks: Vec<Check>,
+    /// The artefacts wanted. Not part of the identity: each is decided by the rest.
+    pub outputs: Vec<Format>,
+}
+
+/// The lowest layer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
+pub enum Base {
+    /// Debian packages, unpacked and configured, with an initramfs.
+    Debian {
+        /// `trixie`.
+        suite: String,
+        /// Exactly these are installed.
+        packages: Vec<LockedPackage>,
+        /// Fixed numbers of system users, so that they stay the same when packages come and go.
+        users: BTreeMap<String, u32>,
+        /// Fixed numbers of system groups.
+        groups: BTreeMap<String, u32>,
+        /// Where to fetch what the cache lacks, for this build. Not part of the identity.
+        mirror: Option<String>,
+    },
+}
+
+/// One layer above the base.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Layer {
+    /// `overlay 10-basalt-node`, `agent`, `files`, `settings`.
+    pub name: String,
+    /// Paths (a folder means all below it) where this layer wins over the ones under it.
+    pub replaces: Vec<TreePath>,
+    /// What it is made of.
+    pub content: LayerContent,
+}
+
+/// What a layer is made of. One producer for each kind: see `layer`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
+pub enum LayerContent {
+    /// A local folder, imported into the store when it was locked.
+    Overlay {
+        /// Digest of its tree: the key of the store's entry.
+        digest: Digest,
+    },
+    /// The first-boot agent's program: a blob of the store.
+    Agent {
+        /// Of the program.
+        sha256: Digest,
+        /// In bytes.
+        size: u64,
+    },
+    /// Files that the recipe names one by one.
+    Files {
+        /// Target path to file.
+        files: BTreeMap<TreePath, FileSpec>,
+    },
+    /// What the recipe says of units, users, host name and network; made into files once the layers below are known.
+    Settings(Settings),
+}
+
+/// One file of `[[file]]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct FileSpec {
+    /// Permission bits.
+    pub mode: u16,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Extended attributes, values in base64.
+    pub xattrs: BTreeMap<String, String>,
+    /// What it holds.
+    pub content: FileContent,
+}
+
+/// What a file of the recipe holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", rename_all_fields = "kebab-case")]
+pub enum FileContent {
+    /// Text written in the recipe.
+    Text(String),
+    /// A blob of the store.
+    Blob {
+        /// Of the bytes.
+        sha256: Digest,
+        /// In bytes.
+        size: u64,
+    },
+    /// A symbolic link's target.
+    Symlink(String),
+}
+
+/// What the recipe says of units, users, host name and network.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Settings {
+    /// Units to enable: their `[Install]` section decides the links.
+    pub enable: Vec<String>,
+    /// Units to disable: links of the base go, a preset keeps them off.
+    pub disable: Vec<String>,
+    /// Units to mask.
+    pub mask: Vec<String>,
+    /// People and services to make.
+    pub users: BTreeMap<String, User>,
+    /// Keys that may log in as root.
+    pub root_ssh_keys: Vec<String>,
+    /// `/etc/hostname`.
+    pub host_name: Option<String>,
+    /// systemd-networkd's files: name to text.
+    pub network: BTreeMap<String, String>,
+}
+
+/// A user of the image.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct User {
+    /// Number; also of the group with the same name.
+    pub uid: u32,
+    /// Further groups.
+    pub groups: Vec<String>,
+    /// Login shell.
+    pub shell: Option<String>,
+    /// Keys that may log in.
+    pub ssh_keys: Vec<String>,
+}
+
+/// The disk's layout. Sizes in bytes; none means as small as content and headroom allow.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Disk {
+    /// 512 or 4096.
+    pub sector_size: u32,
+    /// EFI system partition.
+    pub esp_size: Option<u64>,
+    /// Boot filesystem.
+    pub boot_size: Option<u64>,
+    /// Root filesystem. It grows to its disk at first boot.
+    pub root_size: Option<u64>,
+}
+
+/// A question to a booted image: a program with arguments, and the answer that is right.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Check {
+    /// For people.
+    pub name: String,
+    /// Program and arguments. No shell sees them.
+    pub run: Vec<String>,
+    /// Exit status needed.
+    pub status: i32,
+    /// What standard output must be, without white space at both ends.
+    pub stdout: Option<String>,
+    /// What standard output must contain.
+    pub contains: Option<String>,
+}
+
+/// What is shipped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// The disk as it is.
+    Raw,
+    /// The disk for QEMU.
+    Qcow2,
+}
+
+/// The identity of a plan: the digest of everything that decides bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PlanId(pub Digest);
+
+impl std::fmt::Display for PlanId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Plan {
+    /// Its identity: the digest of its JSON without outputs, checks and mirror.
+    pub fn id(&self) -> PlanId {
+        let mut plan = self.clone();
+        plan.outputs.clear();
+        plan.checks.clear();
+        let Base::Debian { mirror, .. } = &mut plan.base;
+        *mirror = None;
+        PlanId(Digest::of_value(&plan))
+    }
+}
