@@ -1,0 +1,4 @@
+//! See `qemu_tests::readers::index`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| qemu_tests::readers::index(bytes));

@@ -1,0 +1,4 @@
+//! See `qemu_tests::readers::plan`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| qemu_tests::readers::plan(bytes));
