@@ -215,7 +215,7 @@ mod tests {
     fn one_block_then_an_index_then_nodes() {
         let seed = Checksum::START;
         let folder = Folder { inode: 12, parent: 2, seed, hash_seed: &[3; 16], min_blocks: 1 };
-        for (count, blocks, is_indexed) in [(0, 1, false), (100, 1, false), (400, 5, true), (60_000, 590, true)] {
+        for (count, blocks, is_indexed) in [(0, 1, false), (100, 1, false), (400, 5, true), (60_000, 592, true)] {
             let names: Vec<_> = (0..count).map(|n| format!("a-name-that-is-a-bit-long-{n:06}")).collect();
             let entries: Vec<_> = names.iter().map(|name| Entry { name, inode: 13, kind: EntryKind::File }).collect();
             let encoded = encode(folder, &entries);

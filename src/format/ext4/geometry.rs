@@ -270,7 +270,7 @@ mod tests {
 
     #[test]
     fn a_short_last_group_is_left_out() {
-        let short = geometry(128 << 20 | (2 << 20), 100, 0).unwrap();
+        let short = geometry((128 << 20) + (1 << 20), 100, 0).unwrap();
         assert_eq!((short.blocks, short.group_count()), (32_768, 1));
         let long = geometry((128 << 20) + (8 << 20), 100, 0).unwrap();
         assert_eq!((long.blocks, long.group_count()), (32_768 + 2048, 2));

@@ -75,7 +75,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Without a label and verity; inodes, reserved blocks and journal as mke2fs has them; can grow to 1024 times the size.
+    /// Without a label and verity; inodes, reserved blocks and journal as mke2fs has them; can grow to 1 TiB.
     pub fn new(size: u64, uuid: [u8; 16], hash_seed: [u8; 16], time: i64) -> Self {
         Self {
             size,
@@ -84,7 +84,7 @@ impl Options {
             hash_seed,
             time,
             reserved_percent: 5,
-            grow_to: size.saturating_mul(1024),
+            grow_to: 1 << 40,
             verity: false,
             bytes_per_inode: 16 << 10,
             journal: Journal::BySize,
@@ -171,7 +171,7 @@ pub enum Ext4Error {
 /// Lays `tree` out as an ext4 filesystem. `lost+found` (root, 0700) is added where the tree has none.
 pub fn layout(tree: &Tree, options: &Options) -> Result<Extents, Ext4Error> {
     check(options)?;
-    if options.size % BLOCK != 0 {
+    if !options.size.is_multiple_of(BLOCK) {
         return Err(Ext4Error::Unaligned(options.size));
     }
     let lost_found = lost_found(options);
@@ -209,7 +209,7 @@ fn check(options: &Options) -> Result<(), Ext4Error> {
     }
     match options.journal {
         Journal::Bytes(bytes)
-            if bytes != 0 && (bytes % BLOCK != 0 || !(journal::MIN_BLOCKS..=1 << 20).contains(&(bytes / BLOCK))) =>
+            if bytes != 0 && (!bytes.is_multiple_of(BLOCK) || !(journal::MIN_BLOCKS..=1 << 20).contains(&(bytes / BLOCK))) =>
         {
             Err(Ext4Error::Journal(bytes))
         }

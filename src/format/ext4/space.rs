@@ -63,13 +63,13 @@ mod tests {
 
     #[test]
     fn runs_are_cut_at_gaps_and_at_the_length_of_an_extent() {
-        let free = [2..4, 10..11, 100_000..200_000];
+        let free = [2..4, 10..11, 100_000..200_000, 300_000..300_001];
         let mut space = Space::new(&free);
         let run = |start, len| Run { start, len };
         assert_eq!(space.take(0).unwrap(), []);
         assert_eq!(space.take(4).unwrap(), [run(2, 2), run(10, 1), run(100_000, 1)]);
         assert_eq!(space.take(40_000).unwrap(), [run(100_001, 32_768), run(132_769, 7_232)]);
-        assert_eq!(space.ranges_left().collect::<Vec<_>>(), [140_001..200_000]);
-        assert!(space.take(60_000).is_none());
+        assert!(space.ranges_left().eq([140_001..200_000, 300_000..300_001]));
+        assert!(space.take(60_001).is_none());
     }
 }

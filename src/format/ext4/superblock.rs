@@ -21,7 +21,7 @@ pub(super) struct Totals<'a> {
 pub(super) fn encode(options: &Options, geometry: &Geometry, totals: &Totals<'_>, seed: Checksum) -> Vec<u8> {
     let mut bytes = vec![0; at::LEN];
     let mut fields = Fields(&mut bytes);
-    let reserved = geometry.blocks / 100 * u64::from(options.reserved_percent.min(50));
+    let reserved = geometry.blocks * u64::from(options.reserved_percent.min(50)) / 100;
     fields.u32(at::INODES_COUNT, geometry.inodes() as u32);
     fields.u32(at::BLOCKS_COUNT, geometry.blocks as u32);
     fields.u32(at::BLOCKS_COUNT_HIGH, (geometry.blocks >> 32) as u32);

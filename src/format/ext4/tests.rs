@@ -58,8 +58,9 @@ fn image(extents: &Extents, what: What) -> tempfile::NamedTempFile {
 /// Runs a program of e2fsprogs; what it prints becomes part of the failure.
 fn tool(program: &str, args: &[&str], image: &Path) -> String {
     let script = "output=$(\"$@\" 2>&1); code=$?; [ $code = 0 ] || exec >&2; printf '%s' \"$output\"; exit $code";
-    let output = Cmd::new("sh").args(["-c", script, "sh", program]).args(args).arg(image).run();
-    match output {
+    let command = Cmd::new("sh").args(["-c", script, "sh", program]).args(args).arg(image);
+    // Else debugfs starts a pager for each answer.
+    match command.env("DEBUGFS_PAGER", "__none__").run() {
         Ok(output) => String::from_utf8(output.stdout).unwrap(),
         Err(failure) => panic!("{program} {args:?}: {failure}"),
     }
