@@ -1,0 +1,94 @@
+//! The outside as the agent sees it: traits, so that the same agent runs on a node, under a folder, and against a simulation.
+//!
+//! How to add one: a trait here, one file in `real/`, a field in [`Outside`].
+
+pub mod real;
+
+use std::sync::Arc;
+use std::{fmt, io};
+
+/// Files below the agent's root. Paths are absolute and mean places below that root, symbolic links included.
+pub trait Files: Send + Sync {
+    /// All bytes of a file of at most [`READ_LIMIT`] bytes.
+    fn read(&self, path: &str) -> Result<Vec<u8>, FileError>;
+    /// The target of a symbolic link, as written.
+    fn read_link(&self, path: &str) -> Result<String, FileError>;
+    /// Puts a file of mode 0644 in place, folders included, so that after a power cut there is the old or the new one, whole.
+    /// When it returns, the new one is on the disk.
+    fn replace(&self, path: &str, bytes: &[u8]) -> Result<(), FileError>;
+}
+
+/// The most that is read of one file: what the agent reads is small, and a broken file must not fill the memory.
+pub const READ_LIMIT: u64 = 1 << 20;
+
+/// The node's clock.
+pub trait Clock {
+    /// Seconds since 1970.
+    fn now(&self) -> u64;
+}
+
+/// Where people look.
+pub trait Console {
+    /// The one line about this boot: console and journal.
+    fn announce(&self, line: &str);
+    /// Something to look at: journal only.
+    fn warn(&self, line: &str);
+}
+
+/// Who started us and wants to know how we do: systemd.
+pub trait Supervisor {
+    /// The bus name is ours and can be asked.
+    fn ready(&self) -> io::Result<()>;
+    /// A few words for `systemctl status`.
+    fn status(&self, words: &str) -> io::Result<()>;
+    /// We are about to end.
+    fn stopping(&self) -> io::Result<()>;
+}
+
+/// Everything outside that the loop needs, but for the bus.
+pub struct Outside {
+    /// Files below the root.
+    pub files: Arc<dyn Files>,
+    /// The clock.
+    pub clock: Box<dyn Clock>,
+    /// The console and the journal.
+    pub console: Box<dyn Console>,
+    /// systemd.
+    pub supervisor: Box<dyn Supervisor>,
+}
+
+/// A file could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {doing}: {cause}")]
+pub struct FileError {
+    /// As the agent names it, without its root.
+    pub path: String,
+    /// What was tried.
+    pub doing: Doing,
+    /// Why not.
+    pub cause: io::Error,
+}
+
+/// What was tried with a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doing {
+    /// Reading the file.
+    Read,
+    /// Reading the link.
+    ReadLink,
+    /// Making its folder.
+    MakeFolder,
+    /// Writing it.
+    Write,
+}
+
+impl fmt::Display for Doing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Read => "cannot read it",
+            Self::ReadLink => "cannot read the link",
+            Self::MakeFolder => "cannot make its folder",
+            Self::Write => "cannot write it",
+        })
+    }
+}

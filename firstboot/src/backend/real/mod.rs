@@ -1,0 +1,30 @@
+//! The real outside: one file each. Nothing else in the agent does I/O but `dbus`, whose library owns the socket.
+
+mod clock;
+mod console;
+mod files;
+mod systemd;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::{env, io};
+
+pub use clock::SystemClock;
+pub use console::Streams;
+pub use files::Root;
+pub use systemd::Systemd;
+
+use super::Outside;
+
+/// The outside of a node whose root folder is `root`.
+///
+/// # Errors
+/// When `root` is no folder that can be opened.
+pub fn outside(root: &Path) -> io::Result<Outside> {
+    Ok(Outside {
+        files: Arc::new(Root::open(root)?),
+        clock: Box::new(SystemClock),
+        console: Box::new(Streams::new(env::var_os("JOURNAL_STREAM").is_some())),
+        supervisor: Box::new(Systemd::new(env::var_os("NOTIFY_SOCKET"))),
+    })
+}

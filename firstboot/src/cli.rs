@@ -1,0 +1,104 @@
+//! The command line: one match from verb to function.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use basalt_contract::State;
+use clap::{Args, Parser, Subcommand};
+use serde::Serialize;
+
+use crate::backend::real;
+use crate::{facts, report, serve, status};
+
+/// The first-boot agent of Basalt: finds out what this node is and reports it.
+#[derive(Parser)]
+#[command(name = "basalt-firstboot", version, max_term_width = 80)]
+struct Cli {
+    /// The root folder of the node
+    #[arg(long, value_name = "DIR", default_value = "/", global = true)]
+    root: PathBuf,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run as the service org.basalt.FirstBoot1 on the system bus
+    Serve,
+    /// Say how the node does: ask the running agent, else read its last report
+    ///
+    /// Under a --root other than / the last report is read. Exit status: 0 when
+    /// the node is configured, 1 when it is not or cannot be told, 2 for a wrong
+    /// command line.
+    Status(Output),
+    /// Find out what this node is, and print it; change nothing
+    ///
+    /// Exit status: 0 when all could be found out, 1 when not.
+    Facts(Output),
+}
+
+#[derive(Args)]
+struct Output {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs what the command line says, and gives the exit status.
+///
+/// # Errors
+/// When it cannot be done; the error says why.
+pub fn run() -> anyhow::Result<ExitCode> {
+    let cli = Cli::parse();
+    let outside = real::outside(&cli.root).with_context(|| format!("{}: cannot be the root folder", cli.root.display()))?;
+    let good = match cli.verb {
+        Verb::Serve => return runtime()?.block_on(serve::serve(&outside)),
+        Verb::Status(output) => {
+            let status = if cli.root == Path::new("/") {
+                runtime()?.block_on(status::ask(outside.files.as_ref()))?
+            } else {
+                status::read(outside.files.as_ref(), "--root names another node than the running one".to_owned())?
+            };
+            print(&output, &status, &status.screen())?;
+            status.state == State::Configured
+        }
+        Verb::Facts(output) => {
+            let facts = facts::collect(outside.files.as_ref());
+            print(&output, &facts, &report::of_facts(&facts))?;
+            facts.faults.is_empty()
+        }
+    };
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the event loop")
+}
+
+fn print(output: &Output, value: &impl Serialize, screen: &str) -> anyhow::Result<()> {
+    if output.json {
+        println!("{}", serde_json::to_string_pretty(value)?);
+    } else {
+        print!("{screen}");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::Cli;
+
+    #[test]
+    fn the_command_line_is_sound_and_narrow() {
+        let mut program = Cli::command();
+        program.clone().debug_assert();
+        program.build();
+        for mut command in program.get_subcommands().cloned().chain([program.clone()]) {
+            let help = command.render_long_help().to_string();
+            assert!(help.lines().all(|line| line.chars().count() < 80), "{help}");
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! The first-boot agent: finds out what a node is and reports it, over D-Bus, in a file and on the console.
+//!
+//! ```text
+//!            Files --collect--> Facts --next--> Report --> file, console (one line), D-Bus
+//! cli ──> serve: one loop ──event──> agent::next(State, Event) -> (State, [Effect]) ──effect──> backend
+//!                          └─ after each event: agent::Published --> dbus (translates, keeps nothing)
+//! ```
+//!
+//! | where | what |
+//! |---|---|
+//! | [`cli`] | `serve`, `status`, `facts`: each can be run by hand, under `--root DIR` |
+//! | [`agent`] | the state machine: pure |
+//! | [`serve`] | the one loop that runs its effects |
+//! | [`facts`] | what the node is: boot, machine, image, deployment |
+//! | [`report`] | a report as one line and as one screen |
+//! | [`status`] | asks the running agent, else reads its last report |
+//! | [`dbus`] | `org.basalt.FirstBoot1` as the bus sees it |
+//! | [`backend`] | the outside as traits; `backend::real` does it |
+//!
+//! The types that the builder shares are in `basalt-contract`.
+//!
+//! Architecture invariants: only `backend::real` and `dbus` touch the outside, and only `backend::real` touches files. Every path
+//! starts at a root folder, never at "/": a test is a folder. `agent`, `facts` and `report` take values and give values.
+//! Something that cannot be found out is a [`Fault`](basalt_contract::Fault), never a panic and never a guess; the boot goes on.
+
+pub mod agent;
+pub mod backend;
+pub mod cli;
+pub mod dbus;
+pub mod facts;
+pub mod report;
+pub mod serve;
+pub mod status;
+
+/// The version of this agent.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
