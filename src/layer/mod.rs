@@ -5,6 +5,7 @@
 pub mod agent;
 pub mod cache;
 pub mod files;
+pub mod debian;
 
 use crate::digest::Digest;
 use crate::tree::{Tree, TreePath};

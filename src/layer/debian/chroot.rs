@@ -1,0 +1,407 @@
+//! Runs mmdebstrap: who may, where, with what, and what is cleared away after a crash.
+
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::{Uid, User};
+
+use super::{Inputs, numbers, repository};
+use crate::digest::Digest;
+use crate::failure::{Failure, Kind};
+use crate::host::cmd::Cmd;
+use crate::host::tools::{self, Tool};
+use crate::host::{interrupt, space};
+use crate::progress::{Sink, Stage, Unit};
+use crate::store::Store;
+
+/// Name and text of each hook, in the order in which they run.
+const HOOKS: [(&str, &str); 3] = [
+    ("extract", include_str!("hooks/extract")),
+    ("install", include_str!("hooks/install")),
+    ("initramfs", include_str!("hooks/initramfs")),
+];
+
+/// For every machine, not for the one that builds; the same bytes every time: one thread, no times, no strip.
+const DRACUT: [&str; 10] = [
+    "--force",
+    "--no-hostonly",
+    "--no-hostonly-cmdline",
+    "--reproducible",
+    "--nostrip",
+    "--add",
+    "ostree",
+    "--tmpdir=/var/tmp",
+    "--compress",
+    "zstd -19 -T1 -q",
+];
+
+/// libostree's configuration in the initramfs: `/sysroot` read-only, no composefs.
+const PREPARE_ROOT: &str = "[sysroot]\nreadonly = true\n\n[composefs]\nenabled = no\n";
+
+const TOOLS: [Tool; 5] = [
+    Tool { program: "mmdebstrap", package: "mmdebstrap" },
+    Tool { program: "apt-get", package: "apt" },
+    Tool { program: "dpkg-deb", package: "dpkg" },
+    Tool { program: "unshare", package: "util-linux" },
+    Tool { program: "newuidmap", package: "uidmap" },
+];
+
+const PREFIX: &str = "chroot-";
+
+/// The part of the base's key that is decided here.
+pub fn digest() -> Digest {
+    Digest::of_value(&(HOOKS, DRACUT, PREPARE_ROOT))
+}
+
+/// Makes the root and writes it as a tar to `out`.
+pub fn make(inputs: &Inputs, out: &Path, store: &Store, sink: &dyn Sink) -> Result<()> {
+    tools::need(&TOOLS, "making a base")?;
+    let privilege = Privilege::find()?;
+    let work = Work::make(store, privilege)?;
+    let at = |name: &str| work.path.join(name);
+    for name in ["repository", "tmp"] {
+        fs::create_dir(at(name))?;
+    }
+    let installed = repository::fill(&at("repository"), inputs.packages, store)?;
+    // The root, its packages once more within it, and the archive, with a third for what the sizes do not say.
+    let debs: u64 = inputs.packages.iter().map(|package| package.size).sum();
+    space::need(store.root(), (2 * installed + debs) / 3 * 4, "making a base")?;
+    for (name, text) in HOOKS {
+        fs::write(at(name), text)?;
+    }
+    fs::write(at("passwd"), numbers::passwd(inputs.users, inputs.groups))?;
+    fs::write(at("group"), numbers::group(inputs.groups))?;
+    fs::write(at("prepare-root.conf"), PREPARE_ROOT)?;
+    fs::write(at("dracut-arguments"), DRACUT.map(|argument| format!("{argument}\n")).concat())?;
+    fs::write(at("progress"), "")?;
+    let command = command(inputs, out, &work);
+    let watch = Watch { path: at("progress"), sink };
+    watch.during(|| command.run()).map_err(|failure| match failure.kind {
+        Kind::Failed => Failure::new(Kind::Failed, format!("the base cannot be made: {}", failure.what)),
+        _ => failure,
+    })?;
+    work.remove()
+}
+
+fn command(inputs: &Inputs, out: &Path, work: &Work) -> Cmd {
+    // The repository's address is a line of sources.list, where a space ends a word.
+    let address = work.path.join("repository").display().to_string().replace('%', "%25").replace(' ', "%20");
+    let mut command = work.privilege.cmd();
+    // umask is not inherited from whoever builds.
+    command = command.args(["sh", "-c", "umask 022; exec \"$@\"", "sh", "mmdebstrap"]);
+    command = command.args(["--mode=unshare", "--variant=essential", "--format=tar", "--skip=cleanup/reproducible"]);
+    command = command.arg(format!("--architectures={}", inputs.architecture));
+    for (option, hook) in ["--extract-hook", "--customize-hook", "--customize-hook"].into_iter().zip(HOOKS) {
+        command = command.arg(format!("{option}=sh \"$BASALT_WORK/{}\" \"$1\"", hook.0));
+    }
+    command = command.arg("").arg(out).arg(format!("deb [trusted=yes] copy:{address} ./"));
+    command
+        .env("BASALT_WORK", &work.path)
+        .env("TMPDIR", work.path.join("tmp"))
+        .env("SOURCE_DATE_EPOCH", inputs.time.to_string())
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .env("HOME", "/nonexistent")
+        // Debian's kernel hook would run dracut, with other arguments.
+        .env("INITRD", "No")
+        .folder(&work.path)
+}
+
+/// How this process gets to make files of other owners.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Privilege {
+    /// It is root.
+    Root,
+    /// In a user namespace of its own: root there is the user here, the others are the user's subordinate numbers.
+    Subordinate,
+}
+
+impl Privilege {
+    fn find() -> Result<Self> {
+        if Uid::effective().is_root() {
+            let status = fs::read_to_string("/proc/self/status").context("/proc/self/status")?;
+            return if may_do_all(&status) {
+                Ok(Self::Root)
+            } else {
+                Err(Failure::new(
+                    Kind::Tool,
+                    "root without its capabilities (as in a container) cannot make a base that is not cached",
+                )
+                .hint("build as an ordinary user with subordinate numbers, or copy the cache of a machine that has this base")
+                .into())
+            };
+        }
+        let user = User::from_uid(Uid::effective())?.map(|user| user.name).unwrap_or_default();
+        for file in ["/etc/subuid", "/etc/subgid"] {
+            let text = fs::read_to_string(file).unwrap_or_default();
+            if !has_range(&text, &user, Uid::effective()) {
+                return Err(no_range(&user, file).into());
+            }
+        }
+        let privilege = Self::Subordinate;
+        privilege.cmd().arg("true").run().map_err(|failure| match failure.kind {
+            Kind::Failed => Failure::new(Kind::Tool, format!("this user cannot make a user namespace: {}", failure.what))
+                .hint("allow it: sysctl kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0"),
+            _ => failure,
+        })?;
+        Ok(privilege)
+    }
+
+    /// A command that runs its arguments with this privilege.
+    fn cmd(self) -> Cmd {
+        match self {
+            Self::Root => Cmd::new("env"),
+            Self::Subordinate => Cmd::new("unshare").args(["--map-root-user", "--map-auto"]),
+        }
+    }
+}
+
+/// Whether `/proc/self/status` shows what mmdebstrap needs as root: CHOWN, DAC_OVERRIDE, FOWNER, SETGID, SETUID, SYS_CHROOT and
+/// SYS_ADMIN. Numbers from linux/capability.h.
+fn may_do_all(status: &str) -> bool {
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or_default();
+    [0, 1, 3, 6, 7, 18, 21].iter().all(|bit| effective >> bit & 1 == 1)
+}
+
+/// Whether subuid(5) or subgid(5) gives the user enough numbers for every owner of a Debian system, `nobody` included.
+fn has_range(text: &str, user: &str, uid: Uid) -> bool {
+    text.lines().any(|line| {
+        let mut fields = line.split(':');
+        let owner = fields.next().unwrap_or_default();
+        let count: u64 = fields.nth(1).and_then(|count| count.trim().parse().ok()).unwrap_or_default();
+        (owner == user || owner == uid.to_string()) && count >= 65536
+    })
+}
+
+fn no_range(user: &str, file: &str) -> Failure {
+    Failure::new(
+        Kind::Tool,
+        format!("{file} gives user {user} no range of 65536 subordinate numbers; a base that is not cached needs one"),
+    )
+    .hint(format!("sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}"))
+}
+
+/// A folder for one run, locked while it is in use. Files in it may belong to subordinate users.
+struct Work {
+    path: PathBuf,
+    privilege: Privilege,
+    lock: Option<Flock<File>>,
+}
+
+impl Work {
+    fn make(store: &Store, privilege: Privilege) -> Result<Self> {
+        // Nobody sweeps between making the folder and locking it.
+        let _sweep = store.lock("sweep")?;
+        let path = tempfile::Builder::new().prefix(PREFIX).tempdir_in(store.root().join("tmp"))?.keep();
+        let lock = Flock::lock(File::open(&path)?, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| error)?;
+        Ok(Self { path, privilege, lock: Some(lock) })
+    }
+
+    fn remove(mut self) -> Result<()> {
+        let removed = remove(&self.path, self.privilege);
+        self.lock = None;
+        removed
+    }
+}
+
+impl Drop for Work {
+    /// After a failure or interrupt. What cannot be removed now is swept by the next run.
+    fn drop(&mut self) {
+        if self.lock.is_some()
+            && let Err(error) = remove(&self.path, self.privilege)
+        {
+            tracing::warn!(path = %self.path.display(), %error, "cannot be removed now; the next build tries again");
+        }
+    }
+}
+
+/// Takes away a work folder, also what subordinate users own in it.
+fn remove(path: &Path, privilege: Privilege) -> Result<()> {
+    // Most is gone the plain way, which also works while an interrupt is pending: no program is needed for it.
+    if fs::remove_dir_all(path).is_err() && path.exists() {
+        privilege.cmd().args(["rm", "-rf", "--one-file-system", "--"]).arg(path).run()?;
+    }
+    Ok(())
+}
+
+/// Takes away what killed runs left below the store's `tmp`.
+pub fn sweep(store: &Store) -> Result<()> {
+    let _sweep = store.lock("sweep")?;
+    for entry in fs::read_dir(store.root().join("tmp"))? {
+        let path = entry?.path();
+        let ours = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX));
+        // Whoever works in it holds its lock.
+        let Some(Ok(file)) = ours.then(|| File::open(&path)) else { continue };
+        let Ok(_lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else { continue };
+        let privilege = if Uid::effective().is_root() { Privilege::Root } else { Privilege::Subordinate };
+        remove(&path, privilege).with_context(|| format!("{}: left by a build that was killed", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Follows the file to which the hooks write where they are, and tells the sink.
+struct Watch<'a> {
+    path: PathBuf,
+    sink: &'a dyn Sink,
+}
+
+impl Watch<'_> {
+    /// Runs `work` and tells its stages meanwhile.
+    fn during<T, E>(&self, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let told = scope.spawn(|| self.follow(&done));
+            let result = work();
+            done.store(true, Ordering::Relaxed);
+            if let (Ok(Some(stage)), true) = (told.join(), result.is_ok()) {
+                stage.finish(false);
+            }
+            result
+        })
+    }
+
+    /// Reads the file until `done`. Answers the stage that is running then.
+    fn follow(&self, done: &AtomicBool) -> Option<Stage<'_>> {
+        let mut stage = Some(Stage::start(self.sink, "bootstrap", "the essential packages", None, Unit::None));
+        let mut offset = 0;
+        loop {
+            let last = done.load(Ordering::Relaxed) || interrupt::pending();
+            let text = self.new_lines(&mut offset).unwrap_or_default();
+            for line in text.lines() {
+                self.tell(line, &mut stage);
+            }
+            if last {
+                return stage;
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    fn new_lines(&self, offset: &mut u64) -> std::io::Result<String> {
+        let mut file = File::open(&self.path)?;
+        file.seek(SeekFrom::Start(*offset))?;
+        let mut text = String::new();
+        file.read_to_string(&mut text)?;
+        // A line that is still being written is read the next time.
+        text.truncate(text.rfind('\n').map_or(0, |end| end + 1));
+        *offset += text.len() as u64;
+        Ok(text)
+    }
+
+    fn tell<'a>(&'a self, line: &str, stage: &mut Option<Stage<'a>>) {
+        let words: Vec<_> = line.split(' ').collect();
+        let next = match words[..] {
+            // Each is unpacked, then configured.
+            ["stage:", "packages", count] => {
+                let total = count.parse().ok().map(|count: u64| 2 * count);
+                Some(("packages", "unpacking and configuring", total, Unit::Items))
+            }
+            ["stage:", "initramfs"] => Some(("initramfs", "dracut", None, Unit::None)),
+            ["stage:", "archive"] => Some(("archive", "the base's files", None, Unit::None)),
+            _ => None,
+        };
+        if let Some((name, detail, total, unit)) = next {
+            if let Some(stage) = stage.take() {
+                stage.finish(false);
+            }
+            *stage = Some(Stage::start(self.sink, name, detail, total, unit));
+        } else if let (Some(stage), true) = (stage, is_step(line)) {
+            stage.advance(1);
+        }
+    }
+}
+
+/// Whether a line of dpkg's `--status-fd` says that a package was unpacked or is configured now.
+fn is_step(line: &str) -> bool {
+    let state = line.strip_prefix("status: ").and_then(|rest| rest.rsplit_once(": "));
+    matches!(state, Some((_, "unpacked" | "installed")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::progress::Event;
+
+    #[test]
+    fn capabilities_of_root() {
+        assert!(may_do_all("Name:\tx\nCapEff:\t000001fffeffffff\n"));
+        assert!(!may_do_all("CapEff:\t00000000a80425fb\n"), "a container's usual set has no SYS_ADMIN");
+        assert!(!may_do_all("CapEff:\t0000000000000000\n") && !may_do_all(""));
+    }
+
+    #[test]
+    fn ranges_of_subordinate_numbers() {
+        let uid = Uid::from_raw(1001);
+        for (text, needed) in [
+            ("other:100000:65536\nann:165536:65536\n", true),
+            ("1001:100000:65536\n", true),
+            ("ann:100000:1000\n", false),
+            ("anna:100000:65536\n", false),
+            ("ann:100000\n\n", false),
+        ] {
+            assert_eq!(has_range(text, "ann", uid), needed, "{text:?}");
+        }
+        let failure = no_range("ann", "/etc/subuid");
+        assert_eq!(failure.kind, Kind::Tool);
+        assert!(failure.hint.unwrap().starts_with("sudo usermod --add-subuids "));
+    }
+
+    #[test]
+    fn a_killed_run_is_swept_and_a_running_one_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let running = Work::make(&store, Privilege::Root).unwrap();
+        let killed = folder.path().join("tmp/chroot-killed");
+        fs::create_dir_all(killed.join("tmp/deep")).unwrap();
+        sweep(&store).unwrap();
+        assert!(running.path.is_dir() && !killed.exists());
+        let path = running.path.clone();
+        running.remove().unwrap();
+        assert!(!path.exists());
+    }
+
+    #[derive(Default)]
+    struct Names(Mutex<Vec<String>>);
+
+    impl Sink for Names {
+        fn event(&self, event: Event) {
+            let text = match event {
+                Event::StageStarted { stage, .. } => format!("+{stage}"),
+                Event::StageFinished { stage, .. } => format!("-{stage}"),
+                Event::StageAdvanced { done, .. } => done.to_string(),
+                other => format!("{other:?}"),
+            };
+            self.0.lock().unwrap().push(text);
+        }
+    }
+
+    #[test]
+    fn stages_are_told_as_the_hooks_write_them() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let names = Names::default();
+        let watch = Watch { path: file.path().to_owned(), sink: &names };
+        let text = "stage: packages 1\nprocessing: install: a\nstatus: a: half-installed\nstatus: a: unpacked\nstatus: a:amd64: \
+                    installed\nstage: initramfs\nstage: arch";
+        watch.during(|| fs::write(file.path(), text)).unwrap();
+        let told = names.0.into_inner().unwrap();
+        assert_eq!(told, ["+bootstrap", "-bootstrap", "+packages", "1", "2", "-packages", "+initramfs", "-initramfs"]);
+    }
+
+    #[test]
+    fn the_hooks_are_short_and_sound() {
+        for (name, text) in HOOKS {
+            assert!(text.lines().count() <= 50, "{name}");
+            let file = tempfile::NamedTempFile::new().unwrap();
+            fs::write(file.path(), text).unwrap();
+            Cmd::new("sh").arg("-n").arg(file.path()).run().unwrap();
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The base `debian`: locked packages, unpacked and configured by their own scripts, and an initramfs.
+//!
+//! mmdebstrap makes the root, in a user namespace when an ordinary user builds. Three hooks ([`chroot`]) fix the numbers of users,
+//! install the packages with the new root's own dpkg, and run dracut. What comes out is a tar; it is kept as the layer's pack, and
+//! [`normalise`] takes from its tree whatever chance or the host could have put there.
+//!
+//! Architecture invariant: the tree is decided by the packages, the numbers, the time and the rules here. Neither mmdebstrap, apt
+//! nor anything else of the host leaves a trace in it, so no version of theirs is part of the key.
+
+mod accounts;
+mod chroot;
+mod normalise;
+mod numbers;
+mod repository;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use super::cache;
+use crate::architecture::Architecture;
+use crate::digest::Digest;
+use crate::failure::{Failure, Kind};
+use crate::host::interrupt;
+use crate::lock::LockedPackage;
+use crate::plan::Base;
+use crate::progress::{Event, Sink, Stage, Unit};
+use crate::store::Store;
+use crate::tree::tar::{Devices, read_packed};
+use crate::tree::{Pack, Tree};
+
+pub use numbers::{default_groups, default_users};
+
+/// Changes whenever the same inputs would give another tree. The hooks' text is part of the key by itself.
+const RULES: u32 = 1;
+
+/// Everything that decides the tree.
+#[derive(Serialize)]
+struct Key<'a> {
+    rules: u32,
+    suite: &'a str,
+    architecture: Architecture,
+    packages: BTreeMap<&'a str, Digest>,
+    users: &'a BTreeMap<String, u32>,
+    groups: &'a BTreeMap<String, u32>,
+    time: i64,
+    chroot: Digest,
+}
+
+/// What is made, out of what.
+struct Inputs<'a> {
+    packages: &'a [LockedPackage],
+    users: &'a BTreeMap<String, u32>,
+    groups: &'a BTreeMap<String, u32>,
+    architecture: Architecture,
+    time: i64,
+}
+
+/// The tree of `base`: from the store, else made now. `time` is the image's: no file is newer.
+///
+/// # Errors
+/// [`Kind::Input`] when a package is not in the store (see [`crate::source::debian::fetch`]); [`Kind::Invalid`] when the packages do
+/// not make a base: no kernel, two kernels, no dracut; [`Kind::Tool`] when this machine cannot make one: a program or the user's
+/// subordinate numbers are missing.
+pub fn produce(base: &Base, architecture: Architecture, time: i64, store: &Store, sink: &dyn Sink) -> Result<Tree> {
+    let Base::Debian { suite, packages, users, groups, mirror: _ } = base;
+    chroot::sweep(store)?;
+    let key = Digest::of_value(&Key {
+        rules: RULES,
+        suite,
+        architecture,
+        packages: packages.iter().map(|package| (package.name.as_str(), package.sha256)).collect(),
+        users,
+        groups,
+        time,
+        chroot: chroot::digest(),
+    });
+    let inputs = Inputs { packages, users, groups, architecture, time };
+    let entry = store.entry_or_make("base", &key, |folder| make(&inputs, folder, store, sink))?;
+    if entry.cached {
+        Stage::start(sink, "base", format!("{suite}, {} packages", packages.len()), None, Unit::None).finish(true);
+    }
+    cache::read(&entry.path)
+}
+
+/// Fills the entry `folder`.
+fn make(inputs: &Inputs, folder: &Path, store: &Store, sink: &dyn Sink) -> Result<()> {
+    if let Some(package) = inputs.packages.iter().find(|package| !store.has_blob(&package.sha256)) {
+        let LockedPackage { name, version, sha256, .. } = package;
+        return Err(Failure::new(Kind::Input, format!("package {name} {version} ({sha256}) is not in the cache"))
+            .hint("build without --offline, or from a folder that `basalt vendor` made")
+            .into());
+    }
+    let path = folder.join("pack");
+    chroot::make(inputs, &path, store, sink)?;
+    let stage = Stage::start(sink, "import", "the base's files", None, Unit::None);
+    let pack = Pack::open(&path)?;
+    let mut tree = read_packed(&pack, Devices::SkipBelowDev).or_else(|error| {
+        interrupt::check()?;
+        Err(anyhow::Error::from(error).context("the archive that mmdebstrap made"))
+    })?;
+    let strangers = normalise::normalise(&mut tree, inputs.users, inputs.groups, inputs.time)?;
+    if !strangers.is_empty() {
+        let names = strangers.join(", ");
+        let message = format!(
+            "packages made users or groups without a fixed number: {names}. Numbers may change when packages come or go; give them \
+             numbers in the recipe under [base.users] and [base.groups]"
+        );
+        sink.event(Event::Warning { message });
+    }
+    cache::write_index(folder, &tree).context("the base's index")?;
+    stage.finish(false);
+    Ok(())
+}

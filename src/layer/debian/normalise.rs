@@ -1,0 +1,309 @@
+//! From what mmdebstrap made to a base: nothing of the host or of chance stays, kernel and package database lie where OSTree can
+//! keep them. Pure but for reading files of the tree.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+
+use super::accounts;
+use crate::failure::{Failure, Kind};
+use crate::tree::{Content, Directory, Leaf, Meta, Node, Tree, TreePath};
+
+/// What is taken out, and why. A last part `*` means all in the folder, and may have a beginning or end (`ssh_host_*`).
+const REMOVED: &[(&str, &str)] = &[
+    ("dev/*", "made at boot"),
+    ("proc/*", "made at boot"),
+    ("sys/*", "made at boot"),
+    ("run/*", "made at boot"),
+    ("tmp/*", "left over from the build"),
+    ("etc/hostname", "the building machine's"),
+    ("etc/resolv.conf", "the building machine's"),
+    ("etc/fstab", "mmdebstrap's: a comment"),
+    ("etc/apt/sources.list", "mmdebstrap's: names a folder of the building machine"),
+    ("etc/apt/apt.conf.d/99mmdebstrap", "mmdebstrap's, as its version has it"),
+    ("etc/dpkg/dpkg.cfg.d/99mmdebstrap", "mmdebstrap's, as its version has it"),
+    ("var/lib/dbus/machine-id", "random; each node makes its own"),
+    ("etc/ssh/ssh_host_*", "random and secret; each node makes its own at its first boot"),
+    ("etc/.pwd.lock", "left over from a change of passwords"),
+    ("etc/passwd-", "a backup: depends on which user was made last"),
+    ("etc/group-", "a backup: depends on which group was made last"),
+    ("etc/shadow-", "a backup: depends on which user was made last"),
+    ("etc/gshadow-", "a backup: depends on which group was made last"),
+    ("etc/subuid-", "a backup"),
+    ("etc/subgid-", "a backup"),
+    ("etc/xml/*.old", "a backup: depends on the order of configuration"),
+    ("etc/sgml/catalog", "a link to a catalogue below /var"),
+    ("var/log/*", "has times; folders come from tmpfiles"),
+    ("var/cache/*", "can be made again; ldconfig's and debconf's depend on the machine and the order"),
+    ("var/backups/*", "backups of the package database"),
+    ("var/lib/apt/*", "apt's lists and states, as its version on the building machine has them"),
+    ("var/lib/pam", "only of use to configure packages, which an image never does"),
+    ("var/lib/ucf", "the same"),
+    ("var/lib/sgml-base", "the same"),
+    ("var/lib/xml-core", "the same"),
+    ("var/lib/shells.state", "the same"),
+    ("var/lib/systemd/deb-systemd-helper-enabled", "the same"),
+    ("var/lib/systemd/deb-systemd-helper-masked", "the same"),
+    ("var/lib/systemd/deb-systemd-user-helper-enabled", "the same"),
+    ("var/lib/systemd/deb-systemd-user-helper-masked", "the same"),
+    ("var/lib/systemd/catalog/database", "made again at boot"),
+];
+
+/// What of dpkg's database stays: all that `dpkg -l`, `-L`, `-S`, `-V` and an SBOM read.
+const DATABASE: [&str; 7] = ["status", "arch", "arch-native", "info", "alternatives", "diversions", "statoverride"];
+
+/// The only extended attributes that packages set; any other (SELinux, ACLs) is the building machine's filesystem's.
+const XATTRS: [&str; 1] = ["security.capability"];
+
+/// Puts `tree` in order; no file is newer than `time` then. Answers users and groups that have no fixed number.
+///
+/// # Errors
+/// [`Kind::Invalid`] when there is not exactly one kernel, or no initramfs that knows OSTree.
+pub fn normalise(
+    tree: &mut Tree,
+    users: &BTreeMap<String, u32>,
+    groups: &BTreeMap<String, u32>,
+    time: i64,
+) -> Result<Vec<String>> {
+    let strangers = accounts::settle(tree, users, groups, time)?;
+    move_kernel(tree)?;
+    for (pattern, _) in REMOVED {
+        remove(tree, pattern)?;
+    }
+    move_database(tree)?;
+    // systemd fills it in at the first boot, which it recognises by this word: machine-id(5).
+    let id = Content::from_bytes(*b"uninitialized\n");
+    tree.put_file(&TreePath::parse("etc/machine-id")?, Meta { mtime: time, ..Meta::root(0o444) }, id)?;
+    clean_directory(&mut tree.root, time);
+    Ok(strangers)
+}
+
+fn remove(tree: &mut Tree, pattern: &str) -> Result<()> {
+    let (folder, name) =
+        TreePath::parse(pattern)?.split_last().map(|(folder, name)| (folder, name.to_owned())).context("a pattern")?;
+    let Some(directory) = tree.directory_mut(&folder) else { return Ok(()) };
+    match name.split_once('*') {
+        Some((start, end)) => directory.children.retain(|child, _| !(child.starts_with(start) && child.ends_with(end))),
+        None => drop(directory.children.remove(&name)),
+    }
+    Ok(())
+}
+
+/// Moves the kernel and what belongs to it from `/boot` to its modules, where OSTree looks for it.
+fn move_kernel(tree: &mut Tree) -> Result<()> {
+    let boot = tree.directory(&TreePath::parse("boot")?).context("the base has no /boot")?;
+    let kernels: Vec<String> = boot.children.keys().filter_map(|name| name.strip_prefix("vmlinuz-")).map(str::to_owned).collect();
+    let modules = TreePath::parse("usr/lib/modules")?;
+    let with_modules: Vec<&str> =
+        tree.directory(&modules).into_iter().flat_map(|folder| folder.children.keys()).map(String::as_str).collect();
+    let invalid = |what: String, next: &str| Err(Failure::new(Kind::Invalid, what).hint(next).into());
+    let release = match (&kernels[..], &with_modules[..]) {
+        ([release], [modules]) if release == modules => release.clone(),
+        ([], _) => {
+            return invalid("the base has no kernel: there is no /boot/vmlinuz-*".into(), "add linux-image-amd64 to its packages");
+        }
+        (found, _) if found.len() > 1 => {
+            return invalid(
+                format!("the base has {} kernels: {}; needed exactly one", found.len(), found.join(", ")),
+                "leave all but one linux-image package out of the recipe",
+            );
+        }
+        (found, modules) => {
+            return invalid(
+                format!("the kernel is {}, but the modules are for {}", found.join(", "), modules.join(", ")),
+                "leave packages with modules for other kernels out of the recipe",
+            );
+        }
+    };
+    let folder = modules.join(&release);
+    if tree.file(&folder.join("initramfs.img")).is_none() {
+        return invalid(
+            "the base has no initramfs: there is no dracut in it".into(),
+            "add dracut, ostree and ostree-boot to its packages",
+        );
+    }
+    let dracut = tree.directory(&TreePath::parse("usr/lib/dracut/modules.d")?);
+    if !dracut.is_some_and(|folder| folder.children.keys().any(|name| name.ends_with("ostree"))) {
+        return invalid(
+            "the base's initramfs does not know OSTree: dracut has no module for it".into(),
+            "add ostree-boot to its packages",
+        );
+    }
+    for name in ["vmlinuz", "config", "System.map"] {
+        if let Some(node) = tree.remove(&TreePath::parse(&format!("boot/{name}-{release}"))?) {
+            tree.insert(&folder.join(name), node)?;
+        }
+    }
+    for name in ["vmlinuz", "vmlinuz.old", "initrd.img", "initrd.img.old"] {
+        // Links that Debian's kernel packages make.
+        tree.remove(&TreePath::parse(name)?);
+        tree.remove(&TreePath::parse("boot")?.join(name));
+    }
+    Ok(())
+}
+
+/// Moves dpkg's database below `/usr`: an image's `/var` is the node's own. tmpfiles makes the link on the node.
+fn move_database(tree: &mut Tree) -> Result<()> {
+    let Some(Node::Directory(mut database)) = tree.remove(&TreePath::parse("var/lib/dpkg")?) else {
+        anyhow::bail!("the base has no package database: /var/lib/dpkg is missing")
+    };
+    database.children.retain(|name, _| DATABASE.contains(&name.as_str()));
+    // dpkg wants to find the folder, be it empty.
+    database.children.insert("updates".into(), Node::Directory(Directory::new(Meta::root(0o755))));
+    tree.make_directory(&TreePath::parse("usr/lib/sysimage")?)?.children.insert("dpkg".into(), Node::Directory(database));
+    let line = "# The package database of this image.\nL /var/lib/dpkg - - - - ../../usr/lib/sysimage/dpkg\n";
+    tree.put_file(
+        &TreePath::parse("usr/lib/tmpfiles.d/basalt-dpkg.conf")?,
+        Meta::root(0o644),
+        Content::from_bytes(line.as_bytes()),
+    )?;
+    Ok(())
+}
+
+fn clean_directory(directory: &mut Directory, time: i64) {
+    clean(&mut directory.meta, time);
+    // A hard link is one leaf at several places: each must become the same new leaf. Packages have few, so the list is short.
+    let mut links = Vec::new();
+    clean_children(directory, time, &mut links);
+}
+
+fn clean_children(directory: &mut Directory, time: i64, links: &mut Vec<(Arc<Leaf>, Arc<Leaf>)>) {
+    for node in directory.children.values_mut() {
+        match node {
+            Node::Directory(inner) => {
+                clean(&mut inner.meta, time);
+                clean_children(inner, time, links);
+            }
+            Node::Leaf(leaf) => {
+                if let Some((_, new)) = links.iter().find(|(old, _)| Arc::ptr_eq(old, leaf)) {
+                    *leaf = Arc::clone(new);
+                    continue;
+                }
+                let shared = Arc::strong_count(leaf) > 1;
+                let mut new = Leaf::clone(leaf);
+                clean(&mut new.meta, time);
+                let new = Arc::new(new);
+                if shared {
+                    links.push((Arc::clone(leaf), Arc::clone(&new)));
+                }
+                *leaf = new;
+            }
+        }
+    }
+}
+
+fn clean(meta: &mut Meta, time: i64) {
+    meta.mtime = meta.mtime.min(time);
+    meta.xattrs.retain(|name, _| XATTRS.contains(&name.as_str()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIME: i64 = 1000;
+
+    fn path(text: &str) -> TreePath {
+        TreePath::parse(text).unwrap()
+    }
+
+    fn file(tree: &mut Tree, at: &str, text: &str) {
+        let meta = Meta { mtime: 2 * TIME, ..Meta::root(0o644) };
+        tree.put_file(&path(at), meta, Content::from_bytes(text.as_bytes())).unwrap();
+    }
+
+    /// As small as a root can be that is a base.
+    fn sample() -> Tree {
+        let mut tree = Tree::new();
+        for name in ["passwd", "group"] {
+            file(&mut tree, &format!("etc/{name}"), "root:x:0:\n");
+            file(&mut tree, &format!("usr/share/base-passwd/{name}.master"), "root:*:0:\n");
+        }
+        file(&mut tree, "boot/vmlinuz-6.1", "kernel");
+        file(&mut tree, "boot/config-6.1", "config");
+        file(&mut tree, "usr/lib/modules/6.1/initramfs.img", "initramfs");
+        file(&mut tree, "usr/lib/dracut/modules.d/50ostree/module-setup.sh", "");
+        file(&mut tree, "var/lib/dpkg/status", "Package: a\n");
+        file(&mut tree, "var/lib/dpkg/status-old", "");
+        file(&mut tree, "var/lib/dpkg/info/a.list", "/.\n");
+        tree
+    }
+
+    fn normalised(tree: &mut Tree) -> Result<Vec<String>> {
+        normalise(tree, &BTreeMap::new(), &BTreeMap::new(), TIME)
+    }
+
+    #[test]
+    fn what_the_host_and_chance_left_goes() {
+        let mut tree = sample();
+        let gone = ["etc/hostname", "etc/ssh/ssh_host_rsa_key", "var/log/apt/term.log", "var/cache/ldconfig/aux-cache", "dev/fd"];
+        for at in gone.into_iter().chain(["etc/ssh/sshd_config", "etc/machine-id"]) {
+            file(&mut tree, at, "x");
+        }
+        normalised(&mut tree).unwrap();
+        for at in gone {
+            assert!(tree.get(&path(at)).is_none(), "{at}");
+        }
+        assert!(tree.directory(&path("dev")).unwrap().children.is_empty());
+        assert!(tree.file(&path("etc/ssh/sshd_config")).is_some());
+        assert_eq!(tree.file(&path("etc/machine-id")).unwrap().bytes().unwrap(), b"uninitialized\n");
+        assert!(tree.walk().all(|(_, node)| node.meta().mtime <= TIME));
+    }
+
+    #[test]
+    fn kernel_and_database_move() {
+        let mut tree = sample();
+        normalised(&mut tree).unwrap();
+        assert_eq!(tree.file(&path("usr/lib/modules/6.1/vmlinuz")).unwrap().bytes().unwrap(), b"kernel");
+        assert!(tree.directory(&path("boot")).unwrap().children.is_empty());
+        let database = tree.directory(&path("usr/lib/sysimage/dpkg")).unwrap();
+        assert_eq!(database.children.keys().collect::<Vec<_>>(), ["info", "status", "updates"]);
+        assert!(tree.get(&path("var/lib/dpkg")).is_none());
+        assert!(tree.file(&path("usr/lib/tmpfiles.d/basalt-dpkg.conf")).is_some());
+    }
+
+    #[test]
+    fn what_makes_no_base_is_invalid() {
+        type Change = fn(&mut Tree);
+        let cases: [(Change, &str); 5] = [
+            (|tree| drop(tree.remove(&path("boot/vmlinuz-6.1"))), "the base has no kernel: there is no /boot/vmlinuz-*"),
+            (|tree| file(tree, "boot/vmlinuz-6.2", "k"), "the base has 2 kernels: 6.1, 6.2; needed exactly one"),
+            (|tree| file(tree, "usr/lib/modules/6.2/a.ko", "m"), "the kernel is 6.1, but the modules are for 6.1, 6.2"),
+            (
+                |tree| drop(tree.remove(&path("usr/lib/modules/6.1/initramfs.img"))),
+                "the base has no initramfs: there is no dracut in it",
+            ),
+            (
+                |tree| drop(tree.remove(&path("usr/lib/dracut/modules.d/50ostree"))),
+                "the base's initramfs does not know OSTree: dracut has no module for it",
+            ),
+        ];
+        for (change, message) in cases {
+            let mut tree = sample();
+            file(&mut tree, "usr/lib/modules/6.1/a.ko", "m");
+            change(&mut tree);
+            let error = normalised(&mut tree).unwrap_err();
+            assert_eq!(error.to_string(), message);
+            assert_eq!(crate::failure::kind_of(&error), Kind::Invalid);
+        }
+    }
+
+    #[test]
+    fn hard_links_and_capabilities_stay_and_other_xattrs_go() {
+        let mut tree = sample();
+        let mut meta = Meta { mtime: 2 * TIME, ..Meta::root(0o755) };
+        meta.xattrs.insert("security.capability".into(), vec![1]);
+        meta.xattrs.insert("security.selinux".into(), vec![2]);
+        let node = Node::file(meta, Content::from_bytes(*b"x"));
+        tree.put(&path("usr/bin/a"), node.clone()).unwrap();
+        tree.put(&path("usr/sbin/b"), node.clone()).unwrap();
+        drop(node);
+        normalised(&mut tree).unwrap();
+        let (Some(Node::Leaf(a)), Some(Node::Leaf(b))) = (tree.get(&path("usr/bin/a")), tree.get(&path("usr/sbin/b"))) else {
+            panic!("two leaves")
+        };
+        assert!(Arc::ptr_eq(a, b));
+        assert_eq!(a.meta.xattrs.keys().collect::<Vec<_>>(), ["security.capability"]);
+    }
+}
