@@ -4,3 +4,4 @@
 //! or to an `impl Write`; it runs no program and reads no clock.
 
 pub mod extents;
+pub mod fat;
