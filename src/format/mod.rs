@@ -5,3 +5,5 @@
 
 pub mod extents;
 pub mod fat;
+pub mod gpt;
+pub mod qcow2;

@@ -49,7 +49,7 @@ impl DosTime {
         let bits = |value: i8| value as u16;
         Self {
             date: (time.year() as u16 - 1980) << 9 | bits(time.month()) << 5 | bits(time.day()),
-            time: bits(time.hour()) << 11 | bits(time.minute()) << 5 | bits(time.second()) / 2,
+            time: bits(time.hour()) << 11 | bits(time.minute()) << 5 | (bits(time.second()) / 2),
             hundredths: time.second() as u8 % 2 * 100,
         }
     }
