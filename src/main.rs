@@ -1,2 +1,5 @@
-//! shim
-fn main() {}
+//! The program: see `cli`.
+
+fn main() -> std::process::ExitCode {
+    basalt::cli::run()
+}

@@ -5,5 +5,6 @@
 
 pub mod cmd;
 pub mod interrupt;
+pub mod memory;
 pub mod space;
 pub mod tools;

@@ -5,6 +5,7 @@
 //! leaves only things under `tmp/`; they are taken away when nobody who could have made them lives.
 
 mod entry;
+mod import;
 
 pub use entry::Entry;
 

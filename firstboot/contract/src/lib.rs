@@ -1,1 +1,23 @@
-//! The types both sides share.
+//! What the Basalt builder and its first-boot agent agree on: names, places and the files that one writes and the other reads.
+//!
+//! ```text
+//! builder --ImageInfo--> /usr/lib/basalt/image.json --> agent --Report--> D-Bus, report.json --> people, tests, the hub
+//! ```
+//!
+//! Architecture invariants: no I/O and no async here. A file names its format first; readers pass over fields that they do not
+//! know, and refuse a format that they do not know. Each format ever shipped keeps a fixture in `fixtures/` that stays readable.
+//!
+//! How to change a type: a new optional field needs `#[serde(default)]` and nothing else. Anything that an old reader would
+//! misunderstand is a new format: raise the number, keep the old fixture, teach `from_json` both.
+
+mod error;
+mod image;
+pub mod names;
+mod report;
+mod state;
+mod wire;
+
+pub use error::ContractError;
+pub use image::ImageInfo;
+pub use report::{Deployment, Fault, Report};
+pub use state::{State, UnknownState};

@@ -1,0 +1,38 @@
+//! Well-known names and places on the node. Paths are absolute; a reader puts its root folder before them.
+
+/// The agent's name on the system bus.
+pub const BUS_NAME: &str = "org.basalt.FirstBoot1";
+/// The one object of the agent.
+pub const OBJECT_PATH: &str = "/org/basalt/FirstBoot1";
+/// The interface of that object.
+pub const INTERFACE: &str = "org.basalt.FirstBoot1";
+/// What image this is: an [`ImageInfo`](crate::ImageInfo), part of the commit.
+pub const IMAGE_FILE: &str = "/usr/lib/basalt/image.json";
+/// The agent's last [`Report`](crate::Report).
+pub const REPORT_FILE: &str = "/var/lib/basalt/firstboot/report.json";
+/// Where the agent's program lies in an image.
+pub const AGENT_PROGRAM: &str = "/usr/bin/basalt-firstboot";
+/// The agent's unit.
+pub const AGENT_UNIT: &str = "basalt-firstboot.service";
+
+/// The properties of [`INTERFACE`], all read-only and of D-Bus type `s`.
+pub mod property {
+    /// The word of the [`State`](crate::State).
+    pub const STATE: &str = "State";
+    /// Why the state is what it is; empty when there is nothing to say.
+    pub const REASON: &str = "Reason";
+    /// The version of the agent.
+    pub const VERSION: &str = "Version";
+    /// The plan that the image was built from.
+    pub const PLAN_ID: &str = "PlanId";
+    /// The name of the image.
+    pub const IMAGE_NAME: &str = "ImageName";
+    /// The version of the image.
+    pub const IMAGE_VERSION: &str = "ImageVersion";
+    /// This boot, as the kernel names it.
+    pub const BOOT_ID: &str = "BootId";
+    /// The checksum of the booted commit.
+    pub const DEPLOYMENT: &str = "Deployment";
+    /// The [`Report`](crate::Report) as JSON; empty while the agent is starting.
+    pub const REPORT: &str = "Report";
+}

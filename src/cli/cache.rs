@@ -1,0 +1,57 @@
+//! `basalt cache`: what the cache holds, and emptying it.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+
+use super::Context;
+
+/// Shows what the cache holds, by kind, or clears it. Everything in it can be made or fetched again, as long as the mirror still has
+/// what a lock names.
+#[derive(Debug, Args)]
+pub struct CacheArgs {
+    /// Remove everything
+    #[arg(long)]
+    clear: bool,
+}
+
+/// Runs the verb.
+pub fn run(args: &CacheArgs, context: &Context) -> Result<()> {
+    let store = context.store()?;
+    let mut lines = format!("{}\n", store.root().display());
+    let mut names: Vec<_> = fs::read_dir(store.root())?.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    names.sort();
+    for path in names {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if matches!(name.as_str(), "tmp" | "locks") {
+            continue;
+        }
+        let (bytes, files) = size(&path)?;
+        lines += &format!("{:>8} MiB {files:>6} files  {name}\n", bytes >> 20);
+        if args.clear {
+            let _alone = store.lock("clear")?;
+            fs::remove_dir_all(&path).with_context(|| format!("{}: cannot be removed", path.display()))?;
+        }
+    }
+    if args.clear {
+        lines += "all removed\n";
+    }
+    super::print(&lines)
+}
+
+fn size(folder: &Path) -> Result<(u64, u64)> {
+    let mut total = (0, 0);
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let meta = entry.metadata()?;
+        if meta.is_dir() {
+            let (bytes, files) = size(&entry.path())?;
+            total = (total.0 + bytes, total.1 + files);
+        } else {
+            total = (total.0 + meta.len(), total.1 + 1);
+        }
+    }
+    Ok(total)
+}

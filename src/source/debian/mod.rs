@@ -1,0 +1,13 @@
+//! Debian's archives, through apt: which packages a base needs, and their files.
+//!
+//! apt works in a root folder of its own ([`root`]): the machine's installed packages, preferences and configuration have no say,
+//! only its proxies do. An ordinary user suffices.
+
+pub mod control;
+mod fetch;
+mod mirror;
+mod resolve;
+mod root;
+
+pub use fetch::fetch;
+pub use resolve::{Request, Resolved, resolve};

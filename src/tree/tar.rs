@@ -1,1 +1,0 @@
-//! Reads trees from tar archives, and writes them.
