@@ -5,3 +5,6 @@
 
 pub mod ext4;
 pub mod extents;
+pub mod fat;
+pub mod gpt;
+pub mod qcow2;
