@@ -1,1 +1,112 @@
-//! From a plan to artefacts: the table of contents, one line a stage. Plan, store, progress are passed in; nothing is looked up.
+//! From a plan to artefacts: the table of contents, one line a stage. Plan, store and progress are passed in; nothing is looked up.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::artefact::{self, Manifest};
+use crate::commit::{self, CommitInfo, Image};
+use crate::digest::Digest;
+use crate::layer::{self, Layer};
+use crate::plan::{Base, FileContent, Format, LayerContent, Plan};
+use crate::progress::Sink;
+use crate::source;
+use crate::store::Store;
+use crate::sysroot;
+use crate::tree::Tree;
+
+/// What a build answers.
+#[derive(Debug)]
+pub struct Built {
+    /// What was made, and where.
+    pub manifest: Manifest,
+    /// Whether everything was there already and only had to be verified.
+    pub up_to_date: bool,
+}
+
+/// Builds the artefacts of `plan` in `formats` into the folder `out`. Needs no network when the store has the inputs ([`fetch`]).
+///
+/// # Errors
+/// Of every stage; nothing half-made stays in `out` or in the store.
+pub fn build(plan: &Plan, formats: &[Format], out: &Path, store: &Store, sink: &dyn Sink) -> Result<Built> {
+    if let Some(manifest) = artefact::up_to_date(out, plan, formats, sink)? {
+        return Ok(Built { manifest, up_to_date: true });
+    }
+    let image = image(plan);
+    let layers = produce(plan, store, sink)?;
+    let names = layers.iter().map(|layer| (layer.name.clone(), layer.digest)).collect();
+    let tree = commit::assemble(layers, &image)?;
+    let commit = commit::write(&tree, &CommitInfo { branch: branch(plan), image, layers: names }, store, sink)?;
+    let options = sysroot::Options { kernel_args: plan.kernel_args.clone(), update: plan.update.clone() };
+    let sysroot = sysroot::stage(&commit, &tree, &options)?;
+    let manifest = artefact::write(&sysroot, &commit, plan, formats, out, sink)?;
+    Ok(Built { manifest, up_to_date: false })
+}
+
+/// Makes sure that the store has every package of `plan`: the one step of a build that may use the network.
+pub fn fetch(plan: &Plan, store: &Store, offline: bool, sink: &dyn Sink) -> Result<()> {
+    let Base::Debian { packages, mirror, .. } = &plan.base;
+    source::debian::fetch(packages, mirror.as_deref(), store, sink, offline)
+}
+
+/// The layers of `plan`, lowest first.
+fn produce(plan: &Plan, store: &Store, sink: &dyn Sink) -> Result<Vec<Layer>> {
+    let base = layer::debian::produce(&plan.base, plan.architecture, plan.time, store, sink)?;
+    let mut layers = vec![Layer::new("base", Vec::new(), base)];
+    for wanted in &plan.layers {
+        let below = || layers.iter().map(|layer| &layer.tree);
+        layers.push(layer::produce(wanted, below(), store)?);
+    }
+    Ok(layers)
+}
+
+fn image(plan: &Plan) -> Image {
+    Image {
+        name: plan.name.clone(),
+        version: plan.image_version.clone(),
+        plan_id: plan.id().0,
+        architecture: plan.architecture,
+        time: plan.time,
+    }
+}
+
+/// The ref of the commits of an image.
+fn branch(plan: &Plan) -> String {
+    format!("basalt/{}/{}", plan.name, plan.architecture)
+}
+
+/// What a build of a plan takes from the store.
+#[derive(Debug, Default)]
+pub struct Inputs {
+    /// Packages, the agent, local files.
+    pub blobs: Vec<Digest>,
+    /// Local folders.
+    pub overlays: Vec<Digest>,
+}
+
+/// What a build of `plan` takes from the store.
+pub fn inputs(plan: &Plan) -> Inputs {
+    let Base::Debian { packages, .. } = &plan.base;
+    let mut inputs = Inputs { blobs: packages.iter().map(|package| package.sha256).collect(), overlays: Vec::new() };
+    for layer in &plan.layers {
+        match &layer.content {
+            LayerContent::Overlay { digest } => inputs.overlays.push(*digest),
+            LayerContent::Agent { sha256, .. } => inputs.blobs.push(*sha256),
+            LayerContent::Files { files } => inputs.blobs.extend(files.values().filter_map(|file| match &file.content {
+                FileContent::Blob { sha256, .. } => Some(*sha256),
+                FileContent::Text(_) | FileContent::Symlink(_) => None,
+            })),
+            LayerContent::Settings(_) => {}
+        }
+    }
+    inputs
+}
+
+/// The merged tree of layers, for a layer that is made from what lies below it. Disputes are told when the tree is assembled.
+pub(crate) fn overlaid<'a>(mut layers: impl Iterator<Item = &'a Tree>) -> Tree {
+    let mut tree = layers.next().cloned().unwrap_or_default();
+    for layer in layers {
+        let _disputes_are_told_later = crate::tree::merge(&mut tree, layer, |_| true);
+    }
+    tree
+}

@@ -4,11 +4,18 @@
 
 pub mod agent;
 pub mod cache;
-pub mod files;
 pub mod debian;
+pub mod files;
+pub mod overlay;
+pub mod settings;
+
+use anyhow::{Context, Result};
 
 use crate::digest::Digest;
-use crate::tree::{Tree, TreePath};
+use crate::pipeline::overlaid;
+use crate::plan::{self, LayerContent};
+use crate::store::Store;
+use crate::tree::{Tree, TreePath, dump};
 
 /// A produced layer.
 #[derive(Clone, Debug)]
@@ -19,6 +26,32 @@ pub struct Layer {
     pub digest: Digest,
     /// Paths where it wins over the layers below.
     pub replaces: Vec<TreePath>,
+    /// Paths that it takes away from the layers below, before its own tree is laid over them.
+    pub removals: Vec<TreePath>,
     /// What it brings.
     pub tree: Tree,
+}
+
+impl Layer {
+    /// A layer that takes nothing away.
+    pub fn new(name: impl Into<String>, replaces: Vec<TreePath>, tree: Tree) -> Self {
+        Self { name: name.into(), digest: dump::digest(&tree), replaces, removals: Vec::new(), tree }
+    }
+}
+
+/// Produces a layer of a plan. `below` are the trees under it, lowest first.
+pub fn produce<'a>(wanted: &plan::Layer, below: impl Iterator<Item = &'a Tree>, store: &Store) -> Result<Layer> {
+    let name = &wanted.name;
+    let mut removals = Vec::new();
+    let tree = match &wanted.content {
+        LayerContent::Overlay { digest } => overlay::produce(name, digest, store),
+        LayerContent::Agent { sha256, size } => agent::produce(*sha256, *size, store),
+        LayerContent::Files { files } => files::produce(files, store),
+        LayerContent::Settings(settings) => settings::produce(settings, &overlaid(below)).map(|made| {
+            removals = made.removals;
+            made.tree
+        }),
+    };
+    let tree = tree.with_context(|| format!("layer {name}"))?;
+    Ok(Layer { removals, ..Layer::new(name, wanted.replaces.clone(), tree) })
 }
