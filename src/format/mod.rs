@@ -3,4 +3,5 @@
 //! Architecture invariant: nothing here imports `plan` or `recipe`. A writer is a function from values to [`extents::Extents`]
 //! or to an `impl Write`; it runs no program and reads no clock.
 
+pub mod bls;
 pub mod extents;

@@ -3,6 +3,7 @@
 //! To add a kind: a variant of [`crate::plan::LayerContent`], a file here with its producer, a row in [`produce`].
 
 pub mod cache;
+pub mod settings;
 
 use crate::digest::Digest;
 use crate::tree::{Tree, TreePath};
@@ -16,6 +17,8 @@ pub struct Layer {
     pub digest: Digest,
     /// Paths where it wins over the layers below.
     pub replaces: Vec<TreePath>,
+    /// Paths that it takes away from the layers below, before its own tree is laid over them.
+    pub removals: Vec<TreePath>,
     /// What it brings.
     pub tree: Tree,
 }
