@@ -1,5 +1,6 @@
 //! Basalt: a recipe becomes a bootable OSTree image.
 pub mod architecture;
+pub mod commit;
 pub mod digest;
 pub mod failure;
 pub mod format;
@@ -10,4 +11,5 @@ pub mod plan;
 pub mod progress;
 pub mod source;
 pub mod store;
+pub mod sysroot;
 pub mod tree;

@@ -4,6 +4,7 @@
 //! or to an `impl Write`; it runs no program and reads no clock.
 
 pub mod ext4;
+pub mod bls;
 pub mod extents;
 pub mod fat;
 pub mod gpt;

@@ -1,0 +1,70 @@
+//! From layers to one tree, and from the tree to an OSTree commit.
+//!
+//! ```text
+//! [Layer] --assemble--> Tree --write--> Commit (in the store's repository)
+//! ```
+//!
+//! [`assemble`] is pure: it merges, then applies OSTree's rules, one file of this folder each: [`kernel`](self) finds the one kernel,
+//! `layout` makes the links at the top, `var` turns what lies under `/var` into tmpfiles.d lines, `identity` says which image this
+//! is. [`write`] hands the tree to libostree; only what the repository does not know yet is read.
+
+mod assemble;
+mod identity;
+mod kernel;
+mod known;
+mod layout;
+mod object;
+mod repository;
+mod var;
+mod write;
+
+pub use assemble::assemble;
+pub use object::{MetadataObject, ObjectKind};
+pub use write::write;
+
+use std::collections::BTreeMap;
+
+use crate::architecture::Architecture;
+use crate::digest::Digest;
+use crate::tree::TreePath;
+
+/// Which image a tree becomes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// Name of the recipe.
+    pub name: String,
+    /// Version, as the recipe says.
+    pub version: String,
+    /// The plan's identity.
+    pub plan_id: Digest,
+    /// What it runs on.
+    pub architecture: Architecture,
+    /// The image's own time, in seconds since 1970.
+    pub time: i64,
+}
+
+/// What a commit says besides its tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommitInfo {
+    /// Which image.
+    pub image: Image,
+    /// The ref that names the commit in a repository: `basalt/gpu-node/amd64`.
+    pub branch: String,
+    /// The layers it was merged from, lowest first: name and digest.
+    pub layers: Vec<(String, Digest)>,
+}
+
+/// A commit that is in the store's repository, with all that is needed to lay out a repository that holds just it.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// Its checksum: OSTree's name of it.
+    pub checksum: Digest,
+    /// What was asked for.
+    pub info: CommitInfo,
+    /// The repository that holds it.
+    pub repository: std::path::PathBuf,
+    /// The commit, its folders and their owners and modes, byte by byte, sorted by name. None twice.
+    pub metadata: Vec<MetadataObject>,
+    /// Each file and link of the tree: the checksum of its object.
+    pub files: BTreeMap<TreePath, Digest>,
+}

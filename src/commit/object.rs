@@ -1,0 +1,138 @@
+//! OSTree's metadata objects as GVariants: folders, their owners and modes, commits. The format is that of `ostree-core.h`; numbers
+//! are big-endian. libostree writes them, and compares the checksum.
+
+use ostree::glib::variant::{DictEntry, ToVariant};
+use ostree::glib::{Variant, VariantTy};
+
+use super::CommitInfo;
+use crate::digest::Digest;
+use crate::tree::{Content, Meta};
+
+const S_IFDIR: u32 = 0o040_000;
+/// Fixed: what a commit is lies in its metadata.
+const SUBJECT: &str = "Built by basalt";
+
+/// The kinds of metadata objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ObjectKind {
+    /// A commit.
+    Commit,
+    /// Owner, mode and extended attributes of folders.
+    DirMeta,
+    /// The names in a folder.
+    DirTree,
+}
+
+impl ObjectKind {
+    /// The end of its file's name in a repository.
+    pub const fn extension(self) -> &'static str {
+        match self {
+            Self::Commit => "commit",
+            Self::DirMeta => "dirmeta",
+            Self::DirTree => "dirtree",
+        }
+    }
+
+    /// libostree's word for it.
+    pub(super) const fn libostree(self) -> ostree::ObjectType {
+        match self {
+            Self::Commit => ostree::ObjectType::Commit,
+            Self::DirMeta => ostree::ObjectType::DirMeta,
+            Self::DirTree => ostree::ObjectType::DirTree,
+        }
+    }
+}
+
+/// A metadata object. Its checksum is the digest of its bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetadataObject {
+    /// Which kind.
+    pub kind: ObjectKind,
+    /// The bytes, as they lie in a repository.
+    pub content: Content,
+}
+
+impl MetadataObject {
+    pub(super) fn new(kind: ObjectKind, variant: &Variant) -> Self {
+        Self { kind, content: Content::from_bytes(variant.data()) }
+    }
+
+    /// Its name.
+    pub fn checksum(&self) -> Digest {
+        self.content.digest()
+    }
+}
+
+/// Names in a folder: files with their checksum, folders with that of their names and that of their owner and mode.
+#[derive(Debug, Default)]
+pub struct Names {
+    /// In byte order.
+    pub files: Vec<(String, Digest)>,
+    /// In byte order.
+    pub folders: Vec<(String, Digest, Digest)>,
+}
+
+/// `(a(say)a(sayay))`.
+pub fn dirtree(names: &Names) -> Variant {
+    let files = names.files.iter().map(|(name, sum)| Variant::tuple_from_iter([name.to_variant(), bytes(sum.as_bytes())]));
+    let folders = names
+        .folders
+        .iter()
+        .map(|(name, tree, meta)| Variant::tuple_from_iter([name.to_variant(), bytes(tree.as_bytes()), bytes(meta.as_bytes())]));
+    Variant::tuple_from_iter([array("(say)", files), array("(sayay)", folders)])
+}
+
+/// `(uuua(ayay))`.
+pub fn dirmeta(meta: &Meta) -> Variant {
+    let mode = S_IFDIR | u32::from(meta.mode);
+    let numbers = [meta.uid, meta.gid, mode].map(|number| number.to_be().to_variant());
+    Variant::tuple_from_iter(numbers.into_iter().chain([xattrs(meta)]))
+}
+
+/// `a(ayay)`: names end with a NUL, and are sorted.
+pub fn xattrs(meta: &Meta) -> Variant {
+    let pair = |(name, value): (&String, &Vec<u8>)| {
+        let name: Vec<u8> = name.bytes().chain([0]).collect();
+        Variant::tuple_from_iter([bytes(&name), bytes(value)])
+    };
+    array("(ayay)", meta.xattrs.iter().map(pair))
+}
+
+/// `(a{sv}aya(say)sstayay)`: metadata, parent, related objects, subject, body, time, and the root folder's two checksums.
+pub fn commit(info: &CommitInfo, kernel: &str, tree: Digest, meta: Digest) -> Variant {
+    let image = &info.image;
+    let layers = info.layers.iter().map(|(name, digest)| (name.as_str(), digest.to_hex()).to_variant());
+    let mut metadata = vec![
+        ("basalt.architecture", image.architecture.to_string().to_variant()),
+        ("basalt.image", image.name.to_variant()),
+        ("basalt.layers", array("(ss)", layers)),
+        ("basalt.plan-id", image.plan_id.to_hex().to_variant()),
+        ("ostree.bootable", true.to_variant()),
+        ("ostree.linux", kernel.to_variant()),
+        ("ostree.ref-binding", array("s", [info.branch.to_variant()])),
+        ("version", image.version.to_variant()),
+    ];
+    metadata.sort_by_key(|(key, _)| *key);
+    let entries = metadata.into_iter().map(|(key, value)| DictEntry::new(key, value).to_variant());
+    // Times before 1970 were refused when the tree was assembled.
+    let time = u64::try_from(image.time).unwrap_or_default();
+    Variant::tuple_from_iter([
+        array("{sv}", entries),
+        bytes(&[]),
+        array("(say)", []),
+        SUBJECT.to_variant(),
+        "".to_variant(),
+        time.to_be().to_variant(),
+        bytes(tree.as_bytes()),
+        bytes(meta.as_bytes()),
+    ])
+}
+
+fn bytes(bytes: &[u8]) -> Variant {
+    Variant::array_from_fixed_array(bytes)
+}
+
+fn array(of: &'static str, items: impl IntoIterator<Item = Variant>) -> Variant {
+    let of = VariantTy::new(of).expect("a type of ours is well-formed");
+    Variant::array_from_iter_with_type(of, items)
+}

@@ -1,0 +1,203 @@
+//! What stands on a disk, derived from a commit: three named trees, kernel, initramfs and arguments. Renderers take only this.
+//!
+//! Pure: the layout that `ostree admin init-fs`, `os-init` and `deploy` of libostree 2025.2 make, without running them, so that the
+//! node's own libostree accepts it, deploys beside it and prunes it. As there, the first deployment has boot version 1.
+//!
+//! ```text
+//! esp   EFI/BOOT/{BOOTX64.EFI (shim), grubx64.efi, mmx64.efi}  EFI/debian/grub.cfg
+//! boot  loader -> loader.1  loader.1/{entries/ostree-1.conf, grub.cfg}  grub/grub.cfg -> ../loader/grub.cfg
+//!       ostree/NAME-BOOTCSUM/{vmlinuz-VERSION, initramfs-VERSION.img}
+//! root  boot/  ostree/repo  ostree/deploy/NAME/{deploy/COMMIT.0, var}  ostree/boot.1 -> boot.1.1
+//! ```
+
+mod boot;
+mod deployment;
+mod esp;
+mod grub;
+mod repository;
+
+use anyhow::Result;
+
+use crate::architecture::Architecture;
+use crate::commit::Commit;
+use crate::digest::{Digest, Hasher};
+use crate::failure::{Failure, Kind};
+use crate::tree::{Content, Directory, Meta, Node, Tree, TreePath};
+
+/// How the filesystems are found, everywhere: the root filesystem's label.
+pub const ROOT_LABEL: &str = "root";
+/// The boot filesystem's label.
+pub const BOOT_LABEL: &str = "boot";
+/// The label of the EFI system partition.
+pub const ESP_LABEL: &str = "EFI-SYSTEM";
+
+/// What the commit does not say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Kernel arguments, in order, after `root=` and `rw`, before `ostree=`.
+    pub kernel_args: Vec<String>,
+    /// Where the node looks for updates: an image in a registry. None: the commit's own branch.
+    pub update: Option<String>,
+}
+
+/// All that a renderer needs.
+#[derive(Clone, Debug)]
+pub struct Sysroot {
+    /// Name of the image, and of its stateroot.
+    pub name: String,
+    /// What it runs on.
+    pub architecture: Architecture,
+    /// The image's time: that of everything which has no other.
+    pub time: i64,
+    /// The EFI system partition, labelled [`ESP_LABEL`].
+    pub esp: Tree,
+    /// The boot filesystem, labelled [`BOOT_LABEL`].
+    pub boot: Tree,
+    /// The root filesystem, labelled [`ROOT_LABEL`].
+    pub root: Tree,
+    /// The kernel.
+    pub kernel: Content,
+    /// What is unpacked into the first root, in this order.
+    pub initramfs: Vec<Content>,
+    /// Every kernel argument.
+    pub args: Vec<String>,
+}
+
+/// What all parts of the layout need to know.
+struct Layout<'a> {
+    commit: &'a Commit,
+    tree: &'a Tree,
+    options: &'a Options,
+    /// Version of the kernel.
+    kernel_version: String,
+    kernel: Kernel,
+    boot_checksum: Digest,
+}
+
+/// The kernel and its initramfs, with the owners and modes that they have in the commit.
+struct Kernel {
+    vmlinuz: (Meta, Content),
+    initramfs: (Meta, Content),
+}
+
+/// Lays out the filesystems of a node on which `commit`, whose tree is `tree`, is the only deployment.
+///
+/// # Errors
+/// [`Kind::Invalid`]: something that a bootable system needs is missing from the tree; the error names the Debian package.
+pub fn stage(commit: &Commit, tree: &Tree, options: &Options) -> Result<Sysroot> {
+    let (kernel_version, kernel) = find_kernel(tree)?;
+    let boot_checksum = boot_checksum(&kernel)?;
+    let layout = Layout { commit, tree, options, kernel_version, kernel, boot_checksum };
+    let image = &commit.info.image;
+    Ok(Sysroot {
+        name: image.name.clone(),
+        architecture: image.architecture,
+        time: image.time,
+        esp: esp::tree(tree, image.architecture, image.time)?,
+        boot: boot::tree(&layout)?,
+        root: root(&layout)?,
+        args: layout.args(),
+        kernel: layout.kernel.vmlinuz.1,
+        initramfs: vec![layout.kernel.initramfs.1],
+    })
+}
+
+fn root(layout: &Layout) -> Result<Tree> {
+    let checkout = deployment::check_out(layout)?;
+    let mut root = layout.empty_tree();
+    root.make_directory(&TreePath::parse("/boot")?)?;
+    deployment::put_surroundings(&mut root, layout)?;
+    repository::put(&mut root, layout, &checkout.objects)?;
+    date(&mut root.root, layout.time());
+    // Last: its folders keep time 0, as its files do.
+    root.put(&layout.deployment()?, Node::Directory(checkout.deployed))?;
+    Ok(root)
+}
+
+/// Gives every folder the image's time.
+fn date(directory: &mut Directory, time: i64) {
+    directory.meta.mtime = time;
+    for node in directory.children.values_mut() {
+        if let Node::Directory(inner) = node {
+            date(inner, time);
+        }
+    }
+}
+
+impl Layout<'_> {
+    fn name(&self) -> &str {
+        &self.commit.info.image.name
+    }
+
+    fn time(&self) -> i64 {
+        self.commit.info.image.time
+    }
+
+    /// Owner, mode and time of what libostree would make on the node.
+    fn meta(&self, mode: u16) -> Meta {
+        Meta { mtime: self.time(), ..Meta::root(mode) }
+    }
+
+    fn empty_tree(&self) -> Tree {
+        Tree { root: Directory::new(self.meta(0o755)) }
+    }
+
+    fn text(&self, text: impl Into<String>) -> Node {
+        Node::file(self.meta(0o644), Content::from_bytes(text.into().into_bytes()))
+    }
+
+    /// The stateroot's folder on the root filesystem.
+    fn stateroot(&self) -> Result<TreePath> {
+        Ok(TreePath::parse(&format!("/ostree/deploy/{}", self.name()))?)
+    }
+
+    /// The deployment's folder on the root filesystem.
+    fn deployment(&self) -> Result<TreePath> {
+        Ok(self.stateroot()?.join("deploy").join(&self.deployment_name()))
+    }
+
+    fn deployment_name(&self) -> String {
+        format!("{}.0", self.commit.checksum)
+    }
+
+    /// Every kernel argument.
+    fn args(&self) -> Vec<String> {
+        let ours = [format!("root=LABEL={ROOT_LABEL}"), "rw".to_owned()];
+        let ostree = format!("ostree=/ostree/boot.1/{}/{}/0", self.name(), self.boot_checksum);
+        ours.into_iter().chain(self.options.kernel_args.iter().cloned()).chain([ostree]).collect()
+    }
+}
+
+fn find_kernel(tree: &Tree) -> Result<(String, Kernel)> {
+    let folder = TreePath::parse("/usr/lib/modules")?;
+    let has_kernel = |node: &Node| matches!(node, Node::Directory(inner) if inner.children.contains_key("vmlinuz"));
+    let version = tree
+        .directory(&folder)
+        .and_then(|directory| directory.children.iter().find(|(_, node)| has_kernel(node)))
+        .map(|(name, _)| name.clone())
+        .ok_or_else(|| missing("/usr/lib/modules/<version>/vmlinuz", "linux-image-amd64"))?;
+    let file = |name: &str| {
+        let path = folder.join(&version).join(name);
+        let meta = tree.get(&path).map(|node| Meta { mtime: 0, ..node.meta().clone() });
+        match (meta, tree.file(&path)) {
+            (Some(meta), Some(content)) => Ok((meta, content.clone())),
+            _ => Err(missing(&path.to_string(), "dracut")),
+        }
+    };
+    let kernel = Kernel { vmlinuz: file("vmlinuz")?, initramfs: file("initramfs.img")? };
+    Ok((version, kernel))
+}
+
+/// What libostree names a kernel's folder by: the digest of kernel and initramfs, one after the other.
+fn boot_checksum(kernel: &Kernel) -> Result<Digest> {
+    let mut hasher = Hasher::new();
+    for (_, content) in [&kernel.vmlinuz, &kernel.initramfs] {
+        std::io::copy(&mut content.reader(), &mut hasher)?;
+    }
+    Ok(hasher.finish())
+}
+
+fn missing(path: &str, package: &str) -> Failure {
+    Failure::new(Kind::Invalid, format!("{path} is missing from the image: it cannot boot"))
+        .hint(format!("add {package} to the recipe's packages"))
+}
