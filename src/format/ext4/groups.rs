@@ -6,7 +6,7 @@ use super::allocation::Allocation;
 use super::checksum::Checksum;
 use super::geometry::{Geometry, between};
 use super::inventory::Inventory;
-use super::layout::{BLOCK, BLOCK_LEN, DESCRIPTOR_LEN, FIRST_INODE, Fields, GROUP_BLOCKS, descriptor};
+use super::layout::{BLOCK, BLOCK_LEN, DESCRIPTOR_LEN, Fields, GROUP_BLOCKS, descriptor};
 
 /// The descriptors, and the bitmaps that are not implied by them.
 pub(super) struct Encoded {
@@ -72,7 +72,7 @@ pub(super) fn encode(inventory: &Inventory<'_>, geometry: &Geometry, allocation:
 
 /// How many inodes are free.
 pub(super) fn free_inodes(inventory: &Inventory<'_>, geometry: &Geometry) -> u64 {
-    geometry.inodes() - u64::from(inventory.last_inode().max(FIRST_INODE - 1))
+    geometry.inodes() - u64::from(inventory.last_inode())
 }
 
 fn folders_by_group(inventory: &Inventory<'_>, geometry: &Geometry) -> Vec<u16> {

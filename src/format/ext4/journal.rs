@@ -1,13 +1,15 @@
 //! The journal: an empty one, so nothing but the first block is written.
 
-use super::layout::{BLOCK, BLOCK_LEN, Fields, journal};
+use super::layout::{BLOCK, Fields, journal};
 
 /// Blocks that the kernel takes for a journal at least.
 pub(super) const MIN_BLOCKS: u64 = 1024;
+/// Blocks that we make at most: 4 GiB, four times what mke2fs chooses for the largest filesystem.
+pub(super) const MAX_BLOCKS: u64 = 1 << 20;
 
 /// The first block of a journal of `blocks` blocks: clean, for one filesystem.
 pub(super) fn head(blocks: u64, uuid: &[u8; 16]) -> Vec<u8> {
-    let mut head = vec![0; BLOCK_LEN.min(journal::LEN)];
+    let mut head = vec![0; journal::LEN];
     let mut fields = Fields(&mut head);
     fields.big_u32(0, journal::MAGIC);
     fields.big_u32(journal::BLOCK_TYPE, journal::SUPERBLOCK_V2);

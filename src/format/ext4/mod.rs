@@ -62,7 +62,7 @@ pub struct Options {
     pub hash_seed: [u8; 16],
     /// When it was made, in seconds since 1970; also each inode's time of access, change and creation.
     pub time: i64,
-    /// Percent of the blocks that only root may use; 50 at most.
+    /// Percent of the blocks that only root may use; more than 50 counts as 50.
     pub reserved_percent: u8,
     /// Bytes to which the kernel can grow it while mounted: room is kept for the descriptors. 8 TiB at most have an effect.
     pub grow_to: u64,
@@ -209,7 +209,8 @@ fn check(options: &Options) -> Result<(), Ext4Error> {
     }
     match options.journal {
         Journal::Bytes(bytes)
-            if bytes != 0 && (!bytes.is_multiple_of(BLOCK) || !(journal::MIN_BLOCKS..=1 << 20).contains(&(bytes / BLOCK))) =>
+            if bytes != 0
+                && (!bytes.is_multiple_of(BLOCK) || !(journal::MIN_BLOCKS..=journal::MAX_BLOCKS).contains(&(bytes / BLOCK))) =>
         {
             Err(Ext4Error::Journal(bytes))
         }

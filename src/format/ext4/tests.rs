@@ -31,9 +31,10 @@ fn directory(children: impl IntoIterator<Item = (String, Node)>) -> Node {
     Node::Directory(Directory { meta: Meta::root(0o755), children: children.into_iter().collect() })
 }
 
-/// A filesystem in a file. `Tables` leaves file contents out, for contents that are too large to write in a test.
+/// What an image in a file has of the extents.
 enum What {
     All,
+    /// No file contents: for those that are too large to write in a test.
     Tables,
 }
 
