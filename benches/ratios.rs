@@ -215,7 +215,8 @@ impl Bench {
                 }
                 peak.max(allocated(out))
             });
-            let output = self.basalt(cache).args(["build", "--json", "--format=raw", "--out"]).arg(out).arg(self.recipe()).output();
+            let output =
+                self.basalt(cache).args(["build", "--json", "--format=raw", "--out"]).arg(out).arg(self.recipe()).output();
             let seconds = begin.elapsed().as_secs_f64();
             ended.store(true, Ordering::Relaxed);
             (output.map(|output| (output, seconds)), watcher.join().unwrap_or_default())

@@ -3,8 +3,8 @@
 //! Architecture invariant: nothing here imports `plan` or `recipe`. A writer is a function from values to [`extents::Extents`]
 //! or to an `impl Write`; it runs no program and reads no clock.
 
-pub mod ext4;
 pub mod bls;
+pub mod ext4;
 pub mod extents;
 pub mod fat;
 pub mod gpt;

@@ -21,8 +21,9 @@ pub fn produce(sha256: Digest, size: u64, store: &Store) -> Result<Tree> {
 /// A blob that a plan names, as a content; `what` is for the message when the store lacks it.
 pub(super) fn blob(store: &Store, sha256: Digest, size: u64, what: &str) -> Result<Content> {
     let pack = store.blob(&sha256)?.ok_or_else(|| {
-        Failure::new(Kind::Input, format!("{what} ({sha256}) is not in the cache"))
-            .hint("build from the recipe, or from the folder that `basalt vendor` made: a plan alone names its inputs only by digest")
+        Failure::new(Kind::Input, format!("{what} ({sha256}) is not in the cache")).hint(
+            "build from the recipe, or from the folder that `basalt vendor` made: a plan alone names its inputs only by digest",
+        )
     })?;
     Ok(Content::packed(pack, 0, size, sha256))
 }

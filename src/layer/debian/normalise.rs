@@ -101,7 +101,10 @@ fn move_kernel(tree: &mut Tree) -> Result<()> {
     let release = match (&kernels[..], &with_modules[..]) {
         ([release], [modules]) if release == modules => release.clone(),
         ([], _) => {
-            return invalid("the base has no kernel: there is no /boot/vmlinuz-*".into(), "add linux-image-amd64 to its packages");
+            return invalid(
+                "the base has no kernel: there is no /boot/vmlinuz-*".into(),
+                "add linux-image-amd64 to its packages",
+            );
         }
         (found, _) if found.len() > 1 => {
             return invalid(

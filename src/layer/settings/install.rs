@@ -168,7 +168,10 @@ mod tests {
     fn below() -> Tree {
         let mut tree = Tree::new();
         for (path, text) in [
-            ("/usr/lib/systemd/system/ssh.service", "[Unit]\nWantedBy=no\n[Install]\nWantedBy=multi-user.target\nAlias=sshd.service\nAlso=x.socket\n"),
+            (
+                "/usr/lib/systemd/system/ssh.service",
+                "[Unit]\nWantedBy=no\n[Install]\nWantedBy=multi-user.target\nAlias=sshd.service\nAlso=x.socket\n",
+            ),
             ("/usr/lib/systemd/system/x.socket", "[Install]\nWantedBy=sockets.target\n"),
             ("/usr/lib/systemd/system/getty@.service", "[Install]\nWantedBy=getty.target\nDefaultInstance=tty1\n"),
             ("/usr/lib/systemd/system/static.service", "[Service]\nExecStart=true\n"),

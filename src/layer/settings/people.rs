@@ -71,9 +71,7 @@ mod tests {
         let settings = Settings { users: BTreeMap::from([("admin".into(), user)]), ..Settings::default() };
         let mut tree = Tree::new();
         put(&settings, &mut tree).unwrap();
-        let text = |path: &str| {
-            String::from_utf8(tree.file(&TreePath::parse(path).unwrap()).unwrap().bytes().unwrap()).unwrap()
-        };
+        let text = |path: &str| String::from_utf8(tree.file(&TreePath::parse(path).unwrap()).unwrap().bytes().unwrap()).unwrap();
         assert_eq!(
             text("/usr/lib/sysusers.d/basalt-recipe.conf"),
             "u admin 1000 \"admin\" /var/home/admin /bin/bash\nm admin sudo\n"
