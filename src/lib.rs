@@ -1,5 +1,6 @@
 //! Basalt: a recipe becomes a bootable OSTree image.
 pub mod architecture;
+pub mod artefact;
 pub mod digest;
 pub mod failure;
 pub mod format;
