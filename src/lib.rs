@@ -1,5 +1,7 @@
 //! Basalt: a recipe becomes a bootable OSTree image.
 pub mod architecture;
+pub mod artefact;
+pub mod cli;
 pub mod commit;
 pub mod digest;
 pub mod failure;
@@ -7,9 +9,12 @@ pub mod format;
 pub mod host;
 pub mod layer;
 pub mod lock;
+pub mod pipeline;
 pub mod plan;
 pub mod progress;
+pub mod recipe;
 pub mod source;
 pub mod store;
 pub mod sysroot;
 pub mod tree;
+pub mod vm;

@@ -8,3 +8,4 @@ pub mod interrupt;
 pub mod memory;
 pub mod space;
 pub mod tools;
+pub mod writeback;

@@ -1,0 +1,188 @@
+//! The manifest: what lies in an artefact folder and what it was made from. Written last, so that a folder with a manifest is whole.
+//!
+//! Beside it `SHA256SUMS`, for people without Basalt: `sha256sum -c SHA256SUMS`.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+use std::thread;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use super::disk::Partition;
+use super::output::Output;
+use super::{Rendered, file_name};
+use crate::architecture::Architecture;
+use crate::digest::Digest;
+use crate::host::interrupt;
+use crate::plan::{Format, PlanId};
+
+/// The version of the file's form.
+pub const VERSION: u32 = 1;
+/// Its name.
+pub const FILE: &str = "manifest.json";
+/// The name of the list of digests.
+pub const SUMS: &str = "SHA256SUMS";
+
+/// What lies in an artefact folder and what it was made from. The same plan gives the same manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Manifest {
+    /// [`VERSION`].
+    pub version: u32,
+    /// Name of the image.
+    pub name: String,
+    /// Version of the image.
+    pub image_version: String,
+    /// Of the plan.
+    pub plan: PlanId,
+    /// Checksum of the OSTree commit.
+    pub commit: Digest,
+    /// What it runs on.
+    pub architecture: Architecture,
+    /// The image's time, in seconds since 1970.
+    pub time: i64,
+    /// How many packages the base has.
+    pub packages: usize,
+    /// Kernel arguments of the deployment, in order.
+    pub kernel_args: Vec<String>,
+    /// What the commit was made from, lowest first.
+    pub layers: Vec<Layer>,
+    /// 512 or 4096.
+    pub sector_size: u32,
+    /// Of the disk, in the order of its table.
+    pub partitions: Vec<Partition>,
+    /// The files beside the manifest, in the order of their formats.
+    pub artefacts: Vec<Artefact>,
+}
+
+/// A layer of the commit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Layer {
+    /// As in the plan.
+    pub name: String,
+    /// Of its tree.
+    pub digest: Digest,
+}
+
+/// A file beside the manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Artefact {
+    /// What it is.
+    pub format: Format,
+    /// Its name.
+    pub file: String,
+    /// Length in bytes, holes included.
+    pub size: u64,
+    /// Bytes that are not holes.
+    pub allocated: u64,
+    /// Of the whole file.
+    pub sha256: Digest,
+}
+
+impl Artefact {
+    /// The entries for `rendered`, sorted by format.
+    pub fn list(name: &str, rendered: &[Rendered]) -> Vec<Self> {
+        let mut list: Vec<_> = rendered
+            .iter()
+            .map(|Rendered { format, sha256, size, allocated, .. }| Self {
+                format: *format,
+                file: file_name(name, *format),
+                size: *size,
+                allocated: *allocated,
+                sha256: *sha256,
+            })
+            .collect();
+        list.sort_by_key(|artefact| artefact.format);
+        list
+    }
+}
+
+/// Writes the list of digests and then the manifest, each whole or not at all.
+pub fn write(output: &Output, manifest: &Manifest) -> Result<()> {
+    let mut bytes = serde_json::to_vec_pretty(manifest)?;
+    bytes.push(b'\n');
+    let mut sums = String::new();
+    for Artefact { file, sha256, .. } in &manifest.artefacts {
+        writeln!(sums, "{sha256}  {file}")?;
+    }
+    writeln!(sums, "{}  {FILE}", Digest::of(&bytes))?;
+    output.write(SUMS, sums.as_bytes())?;
+    output.write(FILE, &bytes)
+}
+
+/// Takes both files away: what lies in the folder is about to change.
+pub(super) fn retract(output: &Output) -> Result<()> {
+    output.remove(FILE)?;
+    output.remove(SUMS)?;
+    output.flush()
+}
+
+/// The manifest of `folder`, when it and all it lists are what `plan` makes: written for this plan, with an artefact of each of
+/// `formats`, every file whole (its length and SHA-256 are read and compared, not believed). None when anything must be made
+/// again; an error when a file cannot be read, which says nothing of either.
+pub fn up_to_date(folder: &Path, plan: PlanId, formats: &[Format]) -> Result<Option<Manifest>> {
+    let Some(manifest) = read(folder)? else { return Ok(None) };
+    let listed = |format: &Format| manifest.artefacts.iter().any(|artefact| artefact.format == *format);
+    if manifest.version != VERSION || manifest.plan != plan || !formats.iter().all(listed) {
+        return Ok(None);
+    }
+    let whole: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = manifest.artefacts.iter().map(|artefact| scope.spawn(|| is_whole(folder, artefact))).collect();
+        let joined = threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        joined.collect::<Result<_>>()
+    })?;
+    Ok(whole.into_iter().all(|whole| whole).then_some(manifest))
+}
+
+/// The manifest of `folder`. None when there is none, or none that this version of Basalt reads.
+pub fn read(folder: &Path) -> Result<Option<Manifest>> {
+    let path = folder.join(FILE);
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("{}: cannot be read", path.display())),
+    };
+    match serde_json::from_slice(&bytes) {
+        Ok(manifest) => Ok(Some(manifest)),
+        Err(error) => {
+            tracing::info!(path = %path.display(), %error, "not a manifest of this version");
+            Ok(None)
+        }
+    }
+}
+
+fn is_whole(folder: &Path, artefact: &Artefact) -> Result<bool> {
+    // A manifest from elsewhere must not lead out of its folder.
+    if artefact.file.contains('/') {
+        return Ok(false);
+    }
+    let path = folder.join(&artefact.file);
+    let unreadable = || format!("{}: cannot be read", path.display());
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error).with_context(unreadable),
+    };
+    if file.metadata().with_context(unreadable)?.len() != artefact.size {
+        return Ok(false);
+    }
+    let digest = Digest::of_reader(Stoppable(file));
+    interrupt::check()?;
+    let (found, _) = digest.with_context(unreadable)?;
+    Ok(found == artefact.sha256)
+}
+
+/// A file whose reading ends when we are interrupted.
+struct Stoppable(File);
+
+impl Read for Stoppable {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        interrupt::check_io()?;
+        self.0.read(buffer)
+    }
+}

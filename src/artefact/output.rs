@@ -1,0 +1,174 @@
+//! The folder where artefacts lie: one build at a time writes it, files appear whole or not at all.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use tempfile::NamedTempFile;
+
+use crate::failure::{Failure, Kind};
+use crate::host::interrupt;
+use crate::store::sync_folder;
+
+/// How the names of files begin and end that are not whole yet.
+const PREFIX: &str = ".basalt-";
+const SUFFIX: &str = ".part";
+
+/// The folder of a build's artefacts, held against other builds until it is dropped.
+#[derive(Debug)]
+pub struct Output {
+    path: PathBuf,
+    /// None where the filesystem cannot lock folders.
+    lock: Option<Flock<File>>,
+}
+
+impl Output {
+    /// Makes the folder where it is missing, waits for another build that writes to it, and takes away what a killed one left.
+    pub fn open(path: &Path) -> Result<Self> {
+        fs::create_dir_all(path).with_context(|| format!("{}: cannot make the folder for artefacts", path.display()))?;
+        let output = Self { path: path.to_owned(), lock: lock(path)? };
+        if output.lock.is_some() {
+            output.clear()?;
+        }
+        Ok(output)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A file of this folder that vanishes unless it is kept.
+    pub(super) fn begin(&self) -> Result<NamedTempFile> {
+        tempfile::Builder::new()
+            .prefix(PREFIX)
+            .suffix(SUFFIX)
+            .tempfile_in(&self.path)
+            .with_context(|| format!("{}: cannot make a file", self.path.display()))
+    }
+
+    /// Gives a finished file its name. It was flushed; the folder is not yet.
+    pub(super) fn keep(&self, file: NamedTempFile, name: &str) -> Result<PathBuf> {
+        let path = self.path.join(name);
+        // Whatever the umask: an artefact is for everyone to read.
+        file.as_file().set_permissions(Permissions::from_mode(0o644))?;
+        file.persist(&path).with_context(|| format!("{}: cannot be replaced", path.display()))?;
+        Ok(path)
+    }
+
+    /// Writes a small file whole.
+    pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let mut file = self.begin()?;
+        let written = file.write_all(bytes).and_then(|()| file.as_file().sync_all());
+        written.map_err(|error| unwritable(&self.path.join(name), &error))?;
+        self.keep(file, name)?;
+        self.flush()
+    }
+
+    /// Takes a file away, if it is there.
+    pub(super) fn remove(&self, name: &str) -> Result<()> {
+        let path = self.path.join(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("{}: cannot be removed", path.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes names durable.
+    pub(super) fn flush(&self) -> Result<()> {
+        sync_folder(&self.path)
+    }
+
+    fn clear(&self) -> Result<()> {
+        for entry in fs::read_dir(&self.path)? {
+            let name = entry?.file_name();
+            if let Some(name) = name.to_str()
+                && name.starts_with(PREFIX)
+                && name.ends_with(SUFFIX)
+            {
+                self.remove(name)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A failure of writing `path`: an interrupt when one came, else what the system says, with the next step for a full disk.
+pub(super) fn unwritable(path: &Path, error: &io::Error) -> anyhow::Error {
+    if interrupt::pending() {
+        return interrupt::failure().into();
+    }
+    let failure = Failure::new(Kind::Failed, format!("{}: cannot be written: {error}", path.display()));
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            failure.hint("free space there, or choose another folder with --out; nothing half-written was kept").into()
+        }
+        _ => failure.into(),
+    }
+}
+
+fn lock(path: &Path) -> Result<Option<Flock<File>>> {
+    let mut told = false;
+    loop {
+        let folder = File::open(path).with_context(|| format!("{}: cannot be opened", path.display()))?;
+        match Flock::lock(folder, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(Some(lock)),
+            Err((_, Errno::EWOULDBLOCK)) => {
+                if !told {
+                    tracing::info!(path = %path.display(), "another build writes to this folder: waiting");
+                    told = true;
+                }
+                interrupt::check()?;
+                thread::sleep(Duration::from_millis(100));
+            }
+            Err((_, error)) => {
+                tracing::debug!(path = %path.display(), %error, "this folder cannot be locked");
+                return Ok(None);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_build_left_is_cleared_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b");
+        let output = Output::open(&path).unwrap();
+        let left = output.begin().unwrap().into_temp_path().keep().unwrap();
+        output.write("kept", b"1").unwrap();
+        drop(output);
+        assert!(left.exists());
+        let output = Output::open(&path).unwrap();
+        assert!(!left.exists());
+        assert_eq!(fs::read(path.join("kept")).unwrap(), b"1");
+        assert_eq!(fs::metadata(path.join("kept")).unwrap().permissions().mode() & 0o777, 0o644);
+        output.remove("kept").unwrap();
+        output.remove("kept").unwrap();
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn the_second_build_waits() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Output::open(folder.path()).unwrap();
+        thread::scope(|scope| {
+            let second = scope.spawn(|| Output::open(folder.path()).map(|_| std::time::Instant::now()));
+            first.write("x", b"").unwrap();
+            let released = std::time::Instant::now();
+            drop(first);
+            assert!(second.join().unwrap().unwrap() >= released);
+        });
+    }
+}

@@ -1,0 +1,29 @@
+//! Tells the kernel to begin writing now, so that a flush at the end has little left to do.
+
+use std::fs::File;
+use std::os::fd::AsRawFd;
+
+/// Begins to write the changed bytes of `file` in `at..at + len` to its disk, and does not wait. Only a hint: when the kernel or the
+/// filesystem cannot, nothing is lost, since it is the flush that makes the file durable.
+pub fn begin(file: &File, at: u64, len: u64) {
+    let (Ok(at), Ok(len)) = (i64::try_from(at), i64::try_from(len)) else { return };
+    // SAFETY: the call takes numbers only, and the descriptor is open as long as `file` is borrowed.
+    unsafe { nix::libc::sync_file_range(file.as_raw_fd(), at, len, nix::libc::SYNC_FILE_RANGE_WRITE) };
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+
+    #[test]
+    fn any_file_and_range_will_do() {
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(b"x", 0).unwrap();
+        for (at, len) in [(0, 1), (0, 0), (1 << 40, 1), (u64::MAX, u64::MAX)] {
+            begin(&file, at, len);
+        }
+        begin(&File::open("/proc/self/status").unwrap(), 0, 1);
+    }
+}
