@@ -4,15 +4,17 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::artefact::{self, Manifest};
-use crate::commit::{self, CommitInfo, Image};
+use crate::artefact::disk::{self, Disk, Identity, Trees};
+use crate::artefact::manifest::{self, Manifest};
+use crate::artefact::{self, Output, Rendered};
+use crate::commit::{self, Commit, CommitInfo, Image};
 use crate::digest::Digest;
 use crate::layer::{self, Layer};
 use crate::plan::{Base, FileContent, Format, LayerContent, Plan};
-use crate::progress::Sink;
+use crate::progress::{Sink, Stage, Unit};
 use crate::source;
 use crate::store::Store;
-use crate::sysroot;
+use crate::sysroot::{self, Sysroot};
 use crate::tree::Tree;
 
 /// What a build answers.
@@ -29,18 +31,30 @@ pub struct Built {
 /// # Errors
 /// Of every stage; nothing half-made stays in `out` or in the store.
 pub fn build(plan: &Plan, formats: &[Format], out: &Path, store: &Store, sink: &dyn Sink) -> Result<Built> {
-    if let Some(manifest) = artefact::up_to_date(out, plan, formats, sink)? {
+    if let Some(manifest) = verified(plan, formats, out, sink)? {
         return Ok(Built { manifest, up_to_date: true });
     }
-    let image = image(plan);
     let layers = produce(plan, store, sink)?;
-    let names = layers.iter().map(|layer| (layer.name.clone(), layer.digest)).collect();
-    let tree = commit::assemble(layers, &image)?;
-    let commit = commit::write(&tree, &CommitInfo { branch: branch(plan), image, layers: names }, store, sink)?;
-    let options = sysroot::Options { kernel_args: plan.kernel_args.clone(), update: plan.update.clone() };
-    let sysroot = sysroot::stage(&commit, &tree, &options)?;
-    let manifest = artefact::write(&sysroot, &commit, plan, formats, out, sink)?;
+    let info = CommitInfo { image: image(plan), branch: branch(plan), layers: names(&layers) };
+    let tree = commit::assemble(layers, &info.image)?;
+    let commit = commit::write(&tree, &info, store, sink)?;
+    let sysroot = sysroot::stage(&commit, &tree, &options(plan))?;
+    let disk = disk::layout(trees(&sysroot), &plan.disk, &identity(plan))?;
+    let output = Output::open(out)?;
+    let rendered = artefact::render(&disk, formats, &plan.name, &output, sink)?;
+    let manifest = manifest(plan, &commit, &sysroot, &disk, &rendered);
+    manifest::write(&output, &manifest)?;
     Ok(Built { manifest, up_to_date: false })
+}
+
+/// The manifest of `out`, when it is that of `plan` and every file in it still has its digest.
+fn verified(plan: &Plan, formats: &[Format], out: &Path, sink: &dyn Sink) -> Result<Option<Manifest>> {
+    let stage = Stage::start(sink, "verify", out.display().to_string(), None, Unit::None);
+    let manifest = artefact::up_to_date(out, plan.id(), formats)?;
+    if manifest.is_some() {
+        stage.finish(true);
+    }
+    Ok(manifest)
 }
 
 /// Makes sure that the store has every package of `plan`: the one step of a build that may use the network.
@@ -58,6 +72,42 @@ fn produce(plan: &Plan, store: &Store, sink: &dyn Sink) -> Result<Vec<Layer>> {
         layers.push(layer::produce(wanted, below(), store)?);
     }
     Ok(layers)
+}
+
+fn names(layers: &[Layer]) -> Vec<(String, Digest)> {
+    layers.iter().map(|layer| (layer.name.clone(), layer.digest)).collect()
+}
+
+fn options(plan: &Plan) -> sysroot::Options {
+    sysroot::Options { kernel_args: plan.kernel_args.clone(), update: plan.update.clone() }
+}
+
+fn trees(sysroot: &Sysroot) -> Trees<'_> {
+    Trees { esp: &sysroot.esp, boot: &sysroot.boot, root: &sysroot.root }
+}
+
+fn identity(plan: &Plan) -> Identity {
+    Identity { plan: plan.id(), time: plan.time, architecture: plan.architecture }
+}
+
+fn manifest(plan: &Plan, commit: &Commit, sysroot: &Sysroot, disk: &Disk, rendered: &[Rendered]) -> Manifest {
+    let Base::Debian { packages, .. } = &plan.base;
+    let layer = |(name, digest): &(String, Digest)| manifest::Layer { name: name.clone(), digest: *digest };
+    Manifest {
+        version: manifest::VERSION,
+        name: plan.name.clone(),
+        image_version: plan.image_version.clone(),
+        plan: plan.id(),
+        commit: commit.checksum,
+        architecture: plan.architecture,
+        time: plan.time,
+        packages: packages.len(),
+        kernel_args: sysroot.args.clone(),
+        layers: commit.info.layers.iter().map(layer).collect(),
+        sector_size: plan.disk.sector_size,
+        partitions: disk.partitions.clone(),
+        artefacts: manifest::Artefact::list(&plan.name, rendered),
+    }
 }
 
 fn image(plan: &Plan) -> Image {

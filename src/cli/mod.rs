@@ -7,6 +7,7 @@ mod check;
 mod describe;
 mod input;
 mod lock;
+mod machine;
 mod plan;
 mod report;
 mod test;

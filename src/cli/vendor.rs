@@ -33,7 +33,7 @@ pub fn run(args: &VendorArgs, context: &Context) -> Result<()> {
         vendored.import_blob(&store, blob)?;
     }
     for overlay in &inputs.overlays {
-        vendored.import_entry(&store, "overlay", overlay)?;
+        vendored.import_entry(&store, crate::lock::OVERLAY_KIND, overlay)?;
     }
     input::write_lock_copy(&args.input, &args.dir)?;
     let path = args.dir.join("plan.json");

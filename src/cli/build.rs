@@ -1,0 +1,76 @@
+//! `basalt build`: a recipe or a saved plan becomes artefacts.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::{Context, input};
+use crate::host::memory;
+use crate::pipeline::{self, Built};
+use crate::plan::{Format, Plan};
+
+/// Builds the artefacts of a recipe or a saved plan into a folder, with a manifest and SHA256SUMS. Without a lock it writes one. What
+/// is there already and still has its digest is left alone.
+#[derive(Debug, Args)]
+pub struct BuildArgs {
+    #[command(flatten)]
+    input: input::InputArgs,
+    /// Where the artefacts go
+    #[arg(long, value_name = "DIR", default_value = "out")]
+    out: PathBuf,
+    /// What to make [default: what the recipe's outputs say]
+    #[arg(long, value_name = "FORMAT", value_delimiter = ',', value_parser = format)]
+    format: Vec<Format>,
+    /// Tell progress and result as JSON lines
+    #[arg(long)]
+    pub json: bool,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Runs the verb.
+pub fn run(args: &BuildArgs, context: &Context) -> Result<()> {
+    let store = context.store()?;
+    let plan = input::plan(&args.input, context, &store)?;
+    if args.dry_run {
+        return super::print(&crate::plan::explain(&plan));
+    }
+    let built = build(&plan, args, context, &store)?;
+    if args.json {
+        let result = serde_json::json!({
+            "version": crate::progress::VERSION, "event": "built", "up-to-date": built.up_to_date,
+            "out": args.out, "manifest": built.manifest, "peak-resident-bytes": memory::peak_resident(),
+        });
+        return super::print(&format!("{result}\n"));
+    }
+    super::print(&summary(args, &built))
+}
+
+fn build(plan: &Plan, args: &BuildArgs, context: &Context, store: &crate::store::Store) -> Result<Built> {
+    pipeline::fetch(plan, store, args.input.offline, &*context.sink)?;
+    let formats = if args.format.is_empty() { &plan.outputs } else { &args.format };
+    pipeline::build(plan, formats, &args.out, store, &*context.sink)
+}
+
+fn summary(args: &BuildArgs, built: &Built) -> String {
+    let manifest = &built.manifest;
+    let mut text = format!("{} {} for {}", manifest.name, manifest.image_version, manifest.architecture);
+    text += if built.up_to_date { ": up to date, every digest verified\n" } else { "\n" };
+    text += &format!("  plan    {}\n  commit  {}\n", manifest.plan, manifest.commit);
+    for artefact in &manifest.artefacts {
+        let path = args.out.join(&artefact.file);
+        let (size, allocated) = (artefact.size >> 20, artefact.allocated >> 20);
+        text += &format!("  {}  {size} MiB, {allocated} MiB of them data\n", path.display());
+    }
+    text
+}
+
+fn format(text: &str) -> Result<Format, String> {
+    match text {
+        "raw" => Ok(Format::Raw),
+        "qcow2" => Ok(Format::Qcow2),
+        _ => Err("needed raw or qcow2".to_owned()),
+    }
+}

@@ -1,0 +1,156 @@
+//! What most verbs begin with: a recipe, or a saved plan, becomes a [`Plan`] whose local inputs are in the store.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+
+use super::Context;
+use crate::architecture::Architecture;
+use crate::failure::{Failure, Kind};
+use crate::lock::{self, Changes, Lock, Mode};
+use crate::pipeline;
+use crate::plan::{self, Plan};
+use crate::progress::Event;
+use crate::recipe::{self, Recipe};
+use crate::source::debian;
+use crate::store::{Store, sync_folder};
+
+/// Where a build comes from.
+#[derive(Debug, Args)]
+pub struct InputArgs {
+    /// A recipe (.toml), or a plan that `plan --json` saved (.json)
+    #[arg(value_name = "RECIPE|PLAN")]
+    pub path: PathBuf,
+    /// For which machines, when the recipe names several
+    #[arg(long, value_name = "ARCH", value_parser = architecture)]
+    pub arch: Option<Architecture>,
+    /// Use no network: everything must be in the cache
+    #[arg(long)]
+    pub offline: bool,
+    /// Fail when the lock is missing or would change
+    #[arg(long)]
+    pub locked: bool,
+}
+
+fn architecture(text: &str) -> Result<Architecture, String> {
+    [Architecture::Amd64, Architecture::Arm64]
+        .into_iter()
+        .find(|architecture| architecture.debian() == text)
+        .ok_or_else(|| format!("needed amd64 or arm64, found {text:?}"))
+}
+
+/// The plan of `args`, and its local inputs in `store`. A recipe's lock is written when it is missing or a local input changed.
+pub fn plan(args: &InputArgs, context: &Context, store: &Store) -> Result<Plan> {
+    if is_plan(&args.path) {
+        return saved_plan(&args.path, store);
+    }
+    let recipe = recipe::load(&args.path)?;
+    let mode = if args.locked { Mode::Locked } else { Mode::Build };
+    let (lock, _) = refresh(args, &recipe, &mode, context, store)?;
+    let architecture = chosen(args, &recipe)?;
+    let section = lock.architecture.get(&architecture).context("the lock has no section for this architecture")?;
+    Ok(plan::resolve(&recipe, section, architecture)?)
+}
+
+/// Brings the lock of a recipe up to date as far as `mode` allows, and says what changed.
+pub fn refresh(args: &InputArgs, recipe: &Recipe, mode: &Mode, context: &Context, store: &Store) -> Result<(Lock, Changes)> {
+    let path = lock::path_for(&args.path);
+    let previous = lock::read(&path)?;
+    let resolver = |question: &lock::Question| {
+        if args.offline {
+            let what = format!("{}: needs the archive's list of packages, and --offline allows no network", path.display());
+            return Err(Failure::new(Kind::Input, what).hint("run `basalt lock RECIPE` where there is a network").into());
+        }
+        let request = debian::Request {
+            suite: question.base.suite.clone(),
+            components: question.base.components.clone(),
+            architecture: question.architecture,
+            packages: question.base.requested.clone(),
+            mirror: question.mirror.clone(),
+            keyring: question.keyring.clone(),
+        };
+        let resolved = debian::resolve(&request, store, &*context.sink)?;
+        Ok(lock::Answer { date: resolved.date, packages: resolved.packages })
+    };
+    let agent = shipped_agent();
+    let architecture = chosen(args, recipe)?;
+    let inputs = lock::Inputs { recipe, architecture, store, agent: agent.as_deref(), resolver: &resolver };
+    let (lock, changes) = lock::refresh(inputs, previous.as_ref(), mode)?;
+    if *mode != Mode::Locked && previous.as_ref() != Some(&lock) {
+        lock::write(&path, &lock)?;
+        let message = match previous {
+            None => format!("{}: written, every input is pinned there", path.display()),
+            Some(_) => format!("{}: updated\n{changes}", path.display()),
+        };
+        context.sink.event(Event::Note { message });
+    }
+    Ok((lock, changes))
+}
+
+/// For which machines: the one asked for, else the only one.
+fn chosen(args: &InputArgs, recipe: &Recipe) -> Result<Architecture> {
+    match (args.arch, recipe.architectures.as_slice()) {
+        (Some(architecture), _) | (None, &[architecture]) => Ok(architecture),
+        (None, several) => {
+            let names: Vec<_> = several.iter().map(ToString::to_string).collect();
+            let what = format!("recipe {} is for {}", recipe.name, names.join(" and "));
+            Err(super::report::usage(what, "choose one with --arch"))
+        }
+    }
+}
+
+/// The agent's program beside this one, or where a package puts it.
+fn shipped_agent() -> Option<PathBuf> {
+    let folder = std::env::current_exe().ok()?.parent()?.to_owned();
+    [folder.join("basalt-firstboot"), folder.join("../libexec/basalt/basalt-firstboot")].into_iter().find(|path| path.is_file())
+}
+
+fn is_plan(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "json")
+}
+
+/// Reads a saved plan. What a vendored folder has beside it is taken into the store, checked.
+fn saved_plan(path: &Path, store: &Store) -> Result<Plan> {
+    let text = fs::read_to_string(path).map_err(|error| {
+        Failure::new(Kind::Input, format!("{}: cannot be read: {error}", path.display())).hint("name a plan that `basalt plan --json` saved")
+    })?;
+    let plan = Plan::parse(&text).map_err(|bad| {
+        Failure::new(Kind::Invalid, format!("{}:{bad}", path.display())).hint("save it again: basalt plan --json RECIPE > PLAN.json")
+    })?;
+    let folder = path.parent().unwrap_or(Path::new("")).join("store");
+    if folder.is_dir() {
+        let vendored = Store::open(&folder)?;
+        let inputs = pipeline::inputs(&plan);
+        for blob in &inputs.blobs {
+            store.import_blob(&vendored, blob)?;
+        }
+        for overlay in &inputs.overlays {
+            store.import_entry(&vendored, lock::OVERLAY_KIND, overlay)?;
+        }
+    }
+    Ok(plan)
+}
+
+/// Copies the lock of a recipe into `folder`. A saved plan has none.
+pub fn write_lock_copy(args: &InputArgs, folder: &Path) -> Result<()> {
+    if is_plan(&args.path) {
+        return Ok(());
+    }
+    let lock = lock::path_for(&args.path);
+    let name = lock.file_name().context("a lock has a name")?;
+    write_whole(&folder.join(name), &fs::read(&lock)?)
+}
+
+/// Writes a file so that it is there whole or not at all.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let cannot = || format!("{}: cannot be written", path.display());
+    let mut file = tempfile::NamedTempFile::new_in(folder).with_context(cannot)?;
+    file.write_all(bytes).with_context(cannot)?;
+    file.as_file().sync_all().with_context(cannot)?;
+    file.persist(path).with_context(cannot)?;
+    sync_folder(folder)
+}

@@ -1,0 +1,62 @@
+//! The virtual machine that `boot` and `test` share.
+
+use std::path::Path;
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::artefact::manifest;
+use crate::failure::{Failure, Kind};
+use crate::store::Store;
+use crate::vm::{self, Bus, Disk, Machine, SectorSize, SecureBoot, Writes};
+
+/// What the machine has.
+#[derive(Debug, Args)]
+pub struct MachineArgs {
+    /// Memory in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 2048)]
+    memory: u32,
+    /// Processors
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    cpus: u32,
+    /// Boot without Secure Boot
+    #[arg(long)]
+    no_secure_boot: bool,
+    /// Where the guest sees the disk: virtio, nvme or sata
+    #[arg(long, value_name = "BUS", default_value = "virtio", value_parser = bus)]
+    bus: Bus,
+}
+
+fn bus(text: &str) -> Result<Bus, String> {
+    match text {
+        "virtio" => Ok(Bus::Virtio),
+        "nvme" => Ok(Bus::Nvme),
+        "sata" => Ok(Bus::Sata),
+        _ => Err("needed virtio, nvme or sata".to_owned()),
+    }
+}
+
+impl MachineArgs {
+    /// The machine with `disk`.
+    pub fn machine(&self, disk: &Path, writes: Writes, store: &Store) -> Result<Machine> {
+        if !disk.is_file() {
+            return Err(Failure::new(Kind::Input, format!("{}: no such disk", disk.display()))
+                .hint("build one: basalt build RECIPE --out DIR")
+                .into());
+        }
+        let sector_size = sector_size(disk)?;
+        let disk = Disk { bus: self.bus, writes, sector_size, ..Disk::new(disk) };
+        let secure_boot = if self.no_secure_boot { SecureBoot::Off } else { SecureBoot::On };
+        let accel = vm::choose_accel(store.root())?;
+        Ok(Machine::new(disk, accel).memory_mib(self.memory).cpus(self.cpus).secure_boot(secure_boot))
+    }
+}
+
+/// As the manifest beside the disk says; 512 where there is none.
+fn sector_size(disk: &Path) -> Result<SectorSize> {
+    let manifest = disk.parent().map(manifest::read).transpose()?.flatten();
+    Ok(match manifest {
+        Some(manifest) if manifest.sector_size == 4096 => SectorSize::B4096,
+        _ => SectorSize::B512,
+    })
+}
