@@ -8,5 +8,6 @@ pub mod layer;
 pub mod lock;
 pub mod plan;
 pub mod progress;
+pub mod recipe;
 pub mod store;
 pub mod tree;

@@ -2,7 +2,9 @@
 //!
 //! To add a kind: a variant of [`crate::plan::LayerContent`], a file here with its producer, a row in [`produce`].
 
+pub mod builtin;
 pub mod cache;
+pub mod overlay;
 
 use crate::digest::Digest;
 use crate::tree::{Tree, TreePath};
