@@ -2,6 +2,10 @@
 //!
 //! Architecture invariant: only this stage may ask the network which version is current, and only it changes a digest.
 
+mod diff;
+mod file;
+mod refresh;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +13,10 @@ use serde::{Deserialize, Serialize};
 use crate::architecture::Architecture;
 use crate::digest::Digest;
 use crate::tree::TreePath;
+
+pub use diff::{Change, Changes, diff};
+pub use file::{BadLock, path_for, read, write};
+pub use refresh::{Answer, Inputs, Mode, OVERLAY_KIND, Question, Resolver, refresh};
 
 /// The version of the file format.
 pub const VERSION: u32 = 1;
@@ -105,3 +113,15 @@ pub struct LockedOverlay {
     /// Its files and links, so that a difference can be named.
     pub files: BTreeMap<TreePath, Digest>,
 }
+
+impl Section {
+    /// Puts everything into the order of the file, so that equal sections are equal bytes.
+    pub fn sort(&mut self) {
+        self.overlays.sort_by(|a, b| a.name.cmp(&b.name));
+        self.files.sort_by(|a, b| a.name.cmp(&b.name));
+        self.packages.sort_by(|a, b| (&a.name, &a.architecture).cmp(&(&b.name, &b.architecture)));
+    }
+}
+
+#[cfg(test)]
+mod tests;

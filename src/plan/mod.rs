@@ -2,6 +2,11 @@
 //!
 //! Architecture invariant: resolving touches no network, clock or disk. The same [`PlanId`] gives the same bytes.
 
+mod diff;
+mod explain;
+mod json;
+mod resolve;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -11,6 +16,11 @@ use crate::architecture::Architecture;
 use crate::digest::Digest;
 use crate::lock::LockedPackage;
 use crate::tree::TreePath;
+
+pub use diff::diff;
+pub use explain::explain;
+pub use json::BadPlan;
+pub use resolve::{StaleLock, resolve};
 
 /// The version of the plan's JSON, and of the rules by which a plan becomes bytes: whatever changes them changes this.
 pub const VERSION: u32 = 1;
@@ -47,7 +57,7 @@ pub struct Plan {
 
 /// The lowest layer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
+#[serde(tag = "kind", deny_unknown_fields, rename_all = "kebab-case", rename_all_fields = "kebab-case")]
 pub enum Base {
     /// Debian packages, unpacked and configured, with an initramfs.
     Debian {
@@ -78,7 +88,7 @@ pub struct Layer {
 
 /// What a layer is made of. One producer for each kind: see `layer`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
+#[serde(tag = "kind", deny_unknown_fields, rename_all = "kebab-case", rename_all_fields = "kebab-case")]
 pub enum LayerContent {
     /// A local folder, imported into the store when it was locked.
     Overlay {

@@ -1,0 +1,278 @@
+//! Brings a lock up to date with its recipe: local files are pinned anew each time, packages only when the question changes or a
+//! person asks for newer ones.
+//!
+//! Architecture invariant: only `resolver`, which is passed in, asks the network.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::{Changes, Lock, LockedBase, LockedFile, LockedOverlay, LockedPackage, Section, VERSION, diff};
+use crate::architecture::Architecture;
+use crate::digest::Digest;
+use crate::failure::{Failure, Kind};
+use crate::layer::{builtin, cache, overlay};
+use crate::recipe::{Agent, Overlay, OverlaySource, Recipe, secrets};
+use crate::store::Store;
+use crate::tree::{LeafKind, Node, Tree, dump};
+
+/// The kind of the store's entries that hold overlays; the key is the tree's digest.
+pub const OVERLAY_KIND: &str = "overlay";
+/// How the lock names the agent that comes with Basalt.
+const SHIPPED_AGENT: &str = "basalt-firstboot";
+
+/// What may change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Local inputs are pinned as they are now. Packages change only when the recipe asks for others.
+    Build,
+    /// Nothing: what differs is a failure.
+    Locked,
+    /// Packages are asked for again: these (binary or source packages), or all when none is named.
+    Update(Vec<String>),
+}
+
+/// What is asked of the archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// For which machines.
+    pub architecture: Architecture,
+    /// Suite, components and packages.
+    pub base: LockedBase,
+    /// The mirror, when the recipe names one.
+    pub mirror: Option<String>,
+    /// The archive's keys, when the recipe names them.
+    pub keyring: Option<PathBuf>,
+}
+
+/// What the archive has today.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The newest date of the archive's signed lists, in seconds since 1970.
+    pub date: i64,
+    /// The packages and all they depend on.
+    pub packages: Vec<LockedPackage>,
+}
+
+/// Asks the archive: see `source`.
+pub type Resolver<'a> = &'a dyn Fn(&Question) -> Result<Answer>;
+
+/// What a lock is made from.
+#[derive(Clone, Copy)]
+pub struct Inputs<'a> {
+    /// The checked recipe.
+    pub recipe: &'a Recipe,
+    /// Whose section.
+    pub architecture: Architecture,
+    /// Where overlays, files and the agent are imported to.
+    pub store: &'a Store,
+    /// The agent's program that was installed with Basalt, for recipes that name none.
+    pub agent: Option<&'a Path>,
+    /// Asks the archive.
+    pub resolver: Resolver<'a>,
+}
+
+/// The lock as it must be now, and what that changes. Every local input is in the store afterwards.
+///
+/// # Errors
+/// [`Kind::Input`] in [`Mode::Locked`] when something differs, when a local input is missing, and when a package to update is not
+/// there; [`Kind::Invalid`] when an overlay cannot be part of an image.
+pub fn refresh(inputs: Inputs<'_>, previous: Option<&Lock>, mode: &Mode) -> Result<(Lock, Changes)> {
+    let Inputs { recipe, architecture, .. } = inputs;
+    if !recipe.architectures.contains(&architecture) {
+        let what = format!("recipe {} is not made for {architecture}", recipe.name);
+        return Err(Failure::new(Kind::Usage, what).hint("add it to `architectures` in the recipe").into());
+    }
+    let old = previous.and_then(|lock| lock.architecture.get(&architecture));
+    if *mode == Mode::Locked && old.is_none() {
+        let what = format!("recipe {}: needed a lock for {architecture}, found none", recipe.name);
+        return Err(Failure::new(Kind::Input, what)
+            .hint("run `basalt lock RECIPE` and keep the file, or build without --locked")
+            .into());
+    }
+    let (agent, overlays, files) = (agent(inputs)?, overlays(inputs)?, files(inputs)?);
+    let base = LockedBase {
+        suite: recipe.base.suite.clone(),
+        components: recipe.base.components.clone(),
+        requested: recipe.base.requested(architecture),
+    };
+    let mut notes = Vec::new();
+    let (date, packages) = packages(inputs, &base, old, mode, &mut notes)?;
+    let mut section = Section { date, base, agent, overlays, files, packages };
+    section.sort();
+    let mut changes = diff(old, &section);
+    changes.notes = notes;
+    if *mode == Mode::Locked && !changes.is_empty() {
+        let lines: Vec<_> = changes.list.iter().map(super::Change::needed_and_found).collect();
+        let what = format!("recipe {} differs from its lock:\n  {}", recipe.name, lines.join("\n  "));
+        return Err(Failure::new(Kind::Input, what).hint("run `basalt lock RECIPE` to accept this, or undo the change").into());
+    }
+    let mut lock = Lock { version: VERSION, recipe: recipe.name.clone(), architecture: Default::default() };
+    for (other, kept) in previous.into_iter().flat_map(|lock| &lock.architecture) {
+        if recipe.architectures.contains(other) {
+            lock.architecture.insert(*other, kept.clone());
+        }
+    }
+    lock.architecture.insert(architecture, section);
+    Ok((lock, changes))
+}
+
+fn packages(
+    inputs: Inputs<'_>,
+    base: &LockedBase,
+    old: Option<&Section>,
+    mode: &Mode,
+    notes: &mut Vec<String>,
+) -> Result<(i64, Vec<LockedPackage>)> {
+    let same = old.filter(|old| old.base == *base);
+    match (mode, old, same) {
+        (Mode::Build, _, Some(old)) | (Mode::Locked, Some(old), _) => return Ok((old.date, old.packages.clone())),
+        _ => {}
+    }
+    let recipe = inputs.recipe;
+    let keyring = recipe.base.keyring.as_ref().map(|path| recipe.local(path));
+    let question =
+        Question { architecture: inputs.architecture, base: base.clone(), mirror: recipe.base.mirror.clone(), keyring };
+    let mut answer = (inputs.resolver)(&question)?;
+    answer.packages.sort_by(|a, b| a.name.cmp(&b.name));
+    let packages = match (mode, same) {
+        (Mode::Update(names), Some(old)) if !names.is_empty() => hold(&old.packages, answer.packages, names, notes)?,
+        (Mode::Update(names), None) if !names.is_empty() => {
+            notes.push("the recipe asks for other packages than the lock: all are taken from today's archive".to_owned());
+            answer.packages
+        }
+        _ => answer.packages,
+    };
+    // An archive is signed anew several times a day: as long as no package changes, the image's time stays.
+    match old {
+        Some(old) if old.packages == packages => Ok((old.date, packages)),
+        Some(old) => Ok((old.date.max(answer.date), packages)),
+        None => Ok((answer.date, packages)),
+    }
+}
+
+/// Takes only the named packages from `new`, with all others of their source packages (they fit only each other); the rest stays as it
+/// was. What is new to the answer comes, because something named needs it; what left it goes only with its source package.
+fn hold(old: &[LockedPackage], new: Vec<LockedPackage>, names: &[String], notes: &mut Vec<String>) -> Result<Vec<LockedPackage>> {
+    let mut sources = BTreeSet::new();
+    for name in names {
+        let matching = |package: &&LockedPackage| package.name == *name || package.source == *name;
+        let found: Vec<_> = old.iter().chain(&new).filter(matching).map(|package| package.source.clone()).collect();
+        if found.is_empty() {
+            let what = format!("needed a package of the lock to update, found none that is named {name:?}");
+            return Err(Failure::new(Kind::Usage, what).hint("name binary or source packages that the lock lists").into());
+        }
+        sources.extend(found);
+    }
+    let mut held = Vec::new();
+    for package in old {
+        let today = new.iter().find(|other| other.name == package.name);
+        match today {
+            Some(today) if sources.contains(&package.source) || sources.contains(&today.source) => held.push(today.clone()),
+            None if sources.contains(&package.source) => {}
+            None => {
+                notes.push(format!("package {} {} is held, but nothing needs it today", package.name, package.version));
+                held.push(package.clone());
+            }
+            Some(_) => held.push(package.clone()),
+        }
+    }
+    for package in new {
+        if !old.iter().any(|other| other.name == package.name) {
+            if !sources.contains(&package.source) {
+                notes.push(format!("package {} {} comes too: today's packages need it", package.name, package.version));
+            }
+            held.push(package);
+        }
+    }
+    Ok(held)
+}
+
+fn agent(inputs: Inputs<'_>) -> Result<Option<LockedFile>> {
+    let Some(agent) = &inputs.recipe.agent else { return Ok(None) };
+    match agent {
+        Agent::Local(path) => import(inputs, path, &inputs.recipe.local(path)).map(Some),
+        Agent::Shipped => {
+            let program = inputs.agent.ok_or_else(|| {
+                Failure::new(
+                    Kind::Input,
+                    format!("needed {SHIPPED_AGENT}, the first-boot agent, beside the program basalt, found none"),
+                )
+                .hint("run `make programs`, name its program as [agent] path, or write [agent] enable = false")
+            })?;
+            import(inputs, SHIPPED_AGENT, program).map(Some)
+        }
+    }
+}
+
+fn files(inputs: Inputs<'_>) -> Result<Vec<LockedFile>> {
+    let mut files = Vec::new();
+    for name in inputs.recipe.local_files() {
+        files.push(import(inputs, name, &inputs.recipe.local(name))?);
+    }
+    Ok(files)
+}
+
+/// Pins the file at `path`, and copies it into the store unless it is there.
+fn import(inputs: Inputs<'_>, name: &str, path: &Path) -> Result<LockedFile> {
+    let missing = |error: std::io::Error| Failure::new(Kind::Input, format!("{}: cannot be read: {error}", path.display()));
+    let open = || File::open(path).map_err(missing);
+    let mut beginning = Vec::new();
+    std::io::Read::read_to_end(&mut std::io::Read::take(open()?, 128), &mut beginning).map_err(missing)?;
+    if secrets::begins_with_private_key(&beginning) {
+        let what = format!("{} is a private key; needed no secret", path.display());
+        return Err(Failure::new(Kind::Invalid, what).hint(secrets::HINT).into());
+    }
+    let (sha256, size) = Digest::of_reader(open()?).map_err(missing)?;
+    if !inputs.store.has_blob(&sha256) {
+        let (stored, _) = inputs.store.add_blob(open()?).with_context(|| format!("{}: cannot be imported", path.display()))?;
+        if stored != sha256 {
+            let what = format!("{}: changed while it was read: needed {sha256}, found {stored}", path.display());
+            return Err(Failure::new(Kind::Input, what).hint("try again when nothing writes it").into());
+        }
+    }
+    Ok(LockedFile { name: name.to_owned(), sha256, size })
+}
+
+fn overlays(inputs: Inputs<'_>) -> Result<Vec<LockedOverlay>> {
+    inputs.recipe.overlays.iter().map(|overlay| import_overlay(inputs, overlay)).collect()
+}
+
+fn import_overlay(inputs: Inputs<'_>, overlay: &Overlay) -> Result<LockedOverlay> {
+    let name = overlay.source.lock_name();
+    let tree = match &overlay.source {
+        OverlaySource::Folder(path) => {
+            let spool = inputs.store.root().join("tmp");
+            overlay::read(&inputs.recipe.local(path), &overlay.modes, &spool)?
+        }
+        OverlaySource::Builtin(builtin) => {
+            let mut tree = builtin::tree(builtin).ok_or_else(|| {
+                let what = format!("overlay {builtin:?}: needed one that comes with this Basalt, found none of this name");
+                Failure::new(Kind::Invalid, what)
+            })??;
+            overlay::set_modes(&mut tree, &overlay.modes)
+                .map_err(|why| Failure::new(Kind::Invalid, format!("overlay {builtin}: {why}")))?;
+            tree
+        }
+    };
+    let digest = dump::digest(&tree);
+    inputs
+        .store
+        .entry_or_make(OVERLAY_KIND, &digest, |folder| cache::write(folder, &tree))
+        .with_context(|| format!("overlay {name}: cannot be imported"))?;
+    Ok(LockedOverlay { name, digest, files: leaves(&tree) })
+}
+
+/// Files by their bytes, links by their target.
+fn leaves(tree: &Tree) -> std::collections::BTreeMap<crate::tree::TreePath, Digest> {
+    let leaf = |node: &Node| match node {
+        Node::Directory(_) => None,
+        Node::Leaf(leaf) => Some(match &leaf.kind {
+            LeafKind::File(content) => content.digest(),
+            LeafKind::Symlink(target) => Digest::of(target.as_bytes()),
+        }),
+    };
+    tree.walk().filter_map(|(path, node)| leaf(node).map(|digest| (path, digest))).collect()
+}

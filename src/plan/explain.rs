@@ -1,0 +1,152 @@
+//! A plan for people: what will be in the image, in lines of less than 100 columns. Pure.
+
+use std::fmt::Write as _;
+
+use super::{Base, FileContent, Layer, LayerContent, Plan, Settings};
+
+/// The widest line.
+const WIDTH: usize = 96;
+/// Where values begin.
+const INDENT: usize = 14;
+
+/// What `plan` will build, and in which order.
+pub fn explain(plan: &Plan) -> String {
+    let mut out = Lines::default();
+    out.row("image", &format!("{} {} for {}", plan.name, plan.image_version, plan.architecture));
+    out.row("plan", &plan.id().to_string());
+    out.row("time", &time(plan.time));
+    let Base::Debian { suite, packages, mirror, .. } = &plan.base;
+    let bytes: u64 = packages.iter().map(|package| package.size).sum();
+    out.row("base", &format!("Debian {suite}: {} packages, {} to fetch at most", packages.len(), size(bytes)));
+    let kernels = packages.iter().filter(|package| package.name.starts_with("linux-image-"));
+    for kernel in kernels {
+        out.row("", &format!("{} {}", kernel.name, kernel.version));
+    }
+    if let Some(mirror) = mirror {
+        out.row("", &format!("from {mirror}"));
+    }
+    for (index, layer) in plan.layers.iter().enumerate() {
+        out.row(if index == 0 { "layers" } else { "" }, &format!("{}. {}", index + 1, layer_line(layer)));
+        if !layer.replaces.is_empty() {
+            let paths: Vec<_> = layer.replaces.iter().map(ToString::to_string).collect();
+            out.row("", &format!("   wins over the layers below at {}", paths.join(", ")));
+        }
+        match &layer.content {
+            LayerContent::Files { files } => files.iter().for_each(|(path, file)| {
+                let what = match &file.content {
+                    FileContent::Text(text) => format!("{:04o} {} bytes of text", file.mode, text.len()),
+                    FileContent::Blob { size: bytes, .. } => format!("{:04o} {}", file.mode, size(*bytes)),
+                    FileContent::Symlink(target) => format!("-> {target}"),
+                };
+                out.row("", &format!("   {path} {what}"));
+            }),
+            LayerContent::Settings(settings) => settings_lines(settings, &mut out),
+            LayerContent::Overlay { .. } | LayerContent::Agent { .. } => {}
+        }
+    }
+    out.row("kernel", &if plan.kernel_args.is_empty() { "no arguments of its own".into() } else { plan.kernel_args.join(" ") });
+    let part = |bytes: Option<u64>| bytes.map_or_else(|| "as small as fits".to_owned(), size);
+    let disk = &plan.disk;
+    let (esp, boot, root) = (part(disk.esp_size), part(disk.boot_size), part(disk.root_size));
+    out.row("disk", &format!("sectors of {} bytes; ESP {esp}, boot {boot}, root {root}", disk.sector_size));
+    out.row("updates", plan.update.as_deref().unwrap_or("none named"));
+    out.row("checks", &plan.checks.len().to_string());
+    let outputs: Vec<_> = plan.outputs.iter().map(super::diff::word).collect();
+    out.row("outputs", &outputs.join(", "));
+    out.text
+}
+
+fn layer_line(layer: &Layer) -> String {
+    match &layer.content {
+        LayerContent::Overlay { digest } => format!("{} ({})", layer.name, short(digest)),
+        LayerContent::Agent { sha256, size: bytes } => format!("{} ({}, {})", layer.name, size(*bytes), short(sha256)),
+        LayerContent::Files { .. } | LayerContent::Settings(_) => layer.name.clone(),
+    }
+}
+
+fn settings_lines(settings: &Settings, out: &mut Lines) {
+    let mut list = |what: &str, words: Vec<String>| {
+        if !words.is_empty() {
+            out.row("", &format!("   {what} {}", words.join(", ")));
+        }
+    };
+    list("enable", settings.enable.clone());
+    list("disable", settings.disable.clone());
+    list("mask", settings.mask.clone());
+    let users = settings.users.iter();
+    list("users", users.map(|(name, user)| format!("{name} ({}, {} keys)", user.uid, user.ssh_keys.len())).collect());
+    let keys = settings.root_ssh_keys.len();
+    list("root", (keys > 0).then(|| format!("{keys} keys")).into_iter().collect());
+    list("host name", settings.host_name.clone().into_iter().collect());
+    list("network", settings.network.keys().cloned().collect());
+}
+
+/// Rows of a label and a value; long values go on in the next line.
+#[derive(Default)]
+struct Lines {
+    text: String,
+}
+
+impl Lines {
+    fn row(&mut self, label: &str, value: &str) {
+        let mut line = format!("{label:INDENT$}");
+        let mut used = INDENT;
+        let inner = value.len() - value.trim_start().len();
+        line.push_str(&value[..inner]);
+        used += inner;
+        for (index, word) in value.split_whitespace().enumerate() {
+            let len = word.chars().count();
+            if index > 0 && used + 1 + len > WIDTH {
+                let _ = writeln!(self.text, "{}", line.trim_end());
+                line = " ".repeat(INDENT + inner + 2);
+                used = INDENT + inner + 2;
+            } else if index > 0 {
+                line.push(' ');
+                used += 1;
+            }
+            line.push_str(word);
+            used += len;
+        }
+        let _ = writeln!(self.text, "{}", line.trim_end());
+    }
+}
+
+fn short(digest: &crate::digest::Digest) -> String {
+    digest.to_hex().chars().take(12).collect()
+}
+
+/// Bytes for people, with the powers of 1024.
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1024 => format!("{bytes} bytes"),
+        1024..1_048_576 => format!("{} KiB", bytes.div_ceil(1 << 10)),
+        _ => format!("{} MiB", bytes.div_ceil(1 << 20)),
+    }
+}
+
+fn time(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds).map_or_else(|_| format!("{seconds} s"), |time| time.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reference_plan_is_explained_in_narrow_lines() {
+        let mut plan = Plan::parse(include_str!("../../image-recipes/golden/gpu-node.plan.json")).unwrap();
+        plan.kernel_args.extend((0..40).map(|n| format!("module.parameter{n}=1")));
+        let text = explain(&plan);
+        assert!(text.lines().all(|line| line.chars().count() < 100), "{text}");
+        for part in [
+            "image         gpu-node 0.1.0 for amd64\n",
+            "time          2026-05-28T20:26:40Z\n",
+            "layers        1. overlay 10-basalt-node (",
+            "                 enable systemd-networkd.service, ssh.service, basalt-firstboot.service\n",
+            "outputs       raw, qcow2\n",
+            "disk          sectors of 512 bytes; ESP as small as fits, boot 512 MiB, root as small as fits\n",
+        ] {
+            assert!(text.contains(part), "{part}\n---\n{text}");
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! A recipe and its lock become a plan. Pure: no network, no clock, no disk.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::{Base, FileContent, FileSpec, Layer, LayerContent, Plan, VERSION};
+use crate::architecture::Architecture;
+use crate::failure::{Failure, Kind};
+use crate::lock::{LockedFile, Section};
+use crate::recipe::{Content, Recipe, defaults};
+
+/// The lock does not know an input of the recipe, or knows another one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("recipe {recipe}: the lock is stale: needed {needed}, found {found}")]
+pub struct StaleLock {
+    /// The recipe's name.
+    pub recipe: String,
+    /// What the recipe names.
+    pub needed: String,
+    /// What the lock has.
+    pub found: String,
+}
+
+impl From<StaleLock> for Failure {
+    fn from(stale: StaleLock) -> Self {
+        Self::new(Kind::Input, stale.to_string()).hint("run `basalt lock RECIPE`")
+    }
+}
+
+/// The plan of `recipe` for `architecture`, with the inputs that `lock` pins. Layers, lowest first: the base, overlays (those that come
+/// with Basalt are the recipe's first), agent, files, settings.
+///
+/// # Errors
+/// When the lock was made for another recipe: an input is missing in it, or its packages answer another question.
+pub fn resolve(recipe: &Recipe, lock: &Section, architecture: Architecture) -> Result<Plan, StaleLock> {
+    let stale = |needed: String, found: &str| StaleLock { recipe: recipe.name.clone(), needed, found: found.to_owned() };
+    let requested = recipe.base.requested(architecture);
+    if lock.base.suite != recipe.base.suite {
+        return Err(stale(format!("suite {}", recipe.base.suite), &lock.base.suite));
+    }
+    if lock.base.components != recipe.base.components {
+        return Err(stale(format!("components {}", recipe.base.components.join(" ")), &lock.base.components.join(" ")));
+    }
+    if lock.base.requested != requested {
+        let other = |from: &[String], of: &[String]| from.iter().find(|name| !of.contains(name)).cloned();
+        let missing = other(&requested, &lock.base.requested).map(|name| format!("package {name}"));
+        let extra = other(&lock.base.requested, &requested).unwrap_or_else(|| "other packages".to_owned());
+        return Err(match missing {
+            Some(package) => stale(package, "none"),
+            None => stale("no such package".to_owned(), &extra),
+        });
+    }
+    let mut layers = Vec::new();
+    for overlay in &recipe.overlays {
+        let name = overlay.source.lock_name();
+        let locked = lock.overlays.iter().find(|locked| locked.name == name);
+        let digest = locked.ok_or_else(|| stale(format!("overlay {name}"), "none"))?.digest;
+        layers.push(Layer {
+            name: format!("overlay {}", overlay.source.name()),
+            replaces: overlay.replaces.clone(),
+            content: LayerContent::Overlay { digest },
+        });
+    }
+    match (&recipe.agent, &lock.agent) {
+        (Some(_), Some(LockedFile { sha256, size, .. })) => layers.push(Layer {
+            name: "agent".to_owned(),
+            replaces: Vec::new(),
+            content: LayerContent::Agent { sha256: *sha256, size: *size },
+        }),
+        (Some(_), None) => return Err(stale("the first-boot agent".to_owned(), "none")),
+        (None, _) => {}
+    }
+    if let Some(layer) = files(recipe, lock).map_err(|name| stale(format!("file {name}"), "none"))? {
+        layers.push(layer);
+    }
+    layers.push(settings(recipe));
+    let mut packages = lock.packages.clone();
+    packages.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(Plan {
+        version: VERSION,
+        name: recipe.name.clone(),
+        image_version: recipe.version.clone(),
+        architecture,
+        time: lock.date,
+        base: Base::Debian {
+            suite: recipe.base.suite.clone(),
+            packages,
+            users: recipe.base.users.clone(),
+            groups: recipe.base.groups.clone(),
+            mirror: recipe.base.mirror.clone(),
+        },
+        layers,
+        kernel_args: recipe.kernel_args.clone(),
+        disk: recipe.disk.clone(),
+        update: recipe.update.clone(),
+        checks: recipe.checks.clone(),
+        outputs: recipe.outputs.clone(),
+    })
+}
+
+/// The files of the recipe. Fails with the name that the lock lacks.
+fn files<'r>(recipe: &'r Recipe, lock: &Section) -> Result<Option<Layer>, &'r str> {
+    let blob = |name: &'r str| -> Result<FileContent, &'r str> {
+        let locked = lock.files.iter().find(|locked| locked.name == name).ok_or(name)?;
+        Ok(FileContent::Blob { sha256: locked.sha256, size: locked.size })
+    };
+    let mut files = BTreeMap::new();
+    let mut replaces = Vec::new();
+    for (path, file) in &recipe.files {
+        let content = match &file.content {
+            Content::Text(text) => FileContent::Text(text.clone()),
+            Content::Source(name) => blob(name)?,
+            Content::Symlink(target) => FileContent::Symlink(target.clone()),
+        };
+        let xattrs = file.xattrs.iter().map(|(name, value)| (name.clone(), STANDARD.encode(value))).collect();
+        files.insert(path.clone(), FileSpec { mode: file.mode, uid: file.uid, gid: file.gid, xattrs, content });
+        if file.replaces {
+            replaces.push(path.clone());
+        }
+    }
+    let layer = |files| Layer { name: "files".to_owned(), replaces, content: LayerContent::Files { files } };
+    Ok((!files.is_empty()).then(|| layer(files)))
+}
+
+fn settings(recipe: &Recipe) -> Layer {
+    let mut settings = recipe.settings.clone();
+    let unit = defaults::AGENT_UNIT.to_owned();
+    let decided = [&settings.enable, &settings.disable, &settings.mask].into_iter().any(|units| units.contains(&unit));
+    if recipe.agent.is_some() && !decided {
+        settings.enable.push(unit);
+    }
+    Layer { name: "settings".to_owned(), replaces: Vec::new(), content: LayerContent::Settings(settings) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lock::Lock;
+    use std::fs;
+    use std::path::Path;
+
+    fn reference() -> (Recipe, Section) {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("image-recipes");
+        let recipe = crate::recipe::load(&folder.join("gpu-node.toml")).unwrap();
+        let text = fs::read_to_string(folder.join("golden/gpu-node.fixture.lock")).unwrap();
+        let mut lock = Lock::parse(&text).unwrap_or_else(|bad| panic!("gpu-node.fixture.lock:{bad}"));
+        (recipe, lock.architecture.remove(&Architecture::Amd64).unwrap())
+    }
+
+    #[test]
+    fn the_reference_recipe_gives_the_golden_plan() {
+        let (recipe, lock) = reference();
+        let plan = resolve(&recipe, &lock, Architecture::Amd64).unwrap_or_else(|stale| panic!("{stale}"));
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("image-recipes/golden/gpu-node.plan.json");
+        let golden = fs::read_to_string(&path).unwrap();
+        let found = plan.to_json();
+        if found != golden {
+            let line = found.lines().zip(golden.lines()).position(|(a, b)| a != b).unwrap_or(golden.lines().count());
+            panic!("{}:{}: not the plan of today; it is:\n{found}", path.display(), line + 1);
+        }
+        assert_eq!(Plan::parse(&golden).unwrap(), plan);
+    }
+
+    #[test]
+    fn layers_come_in_order() {
+        let (recipe, lock) = reference();
+        let plan = resolve(&recipe, &lock, Architecture::Amd64).unwrap();
+        let names: Vec<_> = plan.layers.iter().map(|layer| layer.name.as_str()).collect();
+        assert_eq!(names, ["overlay 10-basalt-node", "agent", "files", "settings"]);
+    }
+
+    #[test]
+    fn a_stale_lock_names_what_it_lacks() {
+        type Spoil = fn(&mut Recipe, &mut Section);
+        let table: [(Spoil, &str); 6] = [
+            (|_, lock| lock.base.suite = "sid".into(), "needed suite trixie, found sid"),
+            (|_, lock| lock.base.components.clear(), "needed components main, found "),
+            (|recipe, _| recipe.base.packages.push("vim".into()), "needed package vim, found none"),
+            (|_, lock| lock.base.requested.push("zz".into()), "needed no such package, found zz"),
+            (|_, lock| lock.overlays.clear(), "needed overlay builtin:10-basalt-node, found none"),
+            (|_, lock| lock.agent = None, "needed the first-boot agent, found none"),
+        ];
+        for (spoil, expected) in table {
+            let (mut recipe, mut lock) = reference();
+            spoil(&mut recipe, &mut lock);
+            let stale = resolve(&recipe, &lock, Architecture::Amd64).unwrap_err();
+            assert_eq!(stale.to_string(), format!("recipe gpu-node: the lock is stale: {expected}"));
+        }
+        let (mut recipe, lock) = reference();
+        let (path, mut file) = recipe.files.pop_first().unwrap();
+        file.content = Content::Source("gone".into());
+        recipe.files.insert(path, file);
+        assert!(resolve(&recipe, &lock, Architecture::Amd64).unwrap_err().to_string().ends_with("needed file gone, found none"));
+    }
+
+    #[test]
+    fn what_does_not_decide_bytes_is_not_part_of_the_identity() {
+        let (recipe, lock) = reference();
+        let plan = resolve(&recipe, &lock, Architecture::Amd64).unwrap();
+        let mut other = recipe.clone();
+        other.checks.clear();
+        other.outputs.pop();
+        other.base.mirror = Some("https://m.example/debian".into());
+        assert_eq!(resolve(&other, &lock, Architecture::Amd64).unwrap().id(), plan.id());
+        other.kernel_args.push("quiet".into());
+        assert_ne!(resolve(&other, &lock, Architecture::Amd64).unwrap().id(), plan.id());
+    }
+}

@@ -1,0 +1,63 @@
+//! Looks at the local files and folders that a recipe names: are they there, and fit for an image? Reads names, not contents.
+
+use std::fs;
+use std::io::Read as _;
+
+use super::super::place::Placed;
+use super::super::problem::Findings;
+use super::super::{Recipe, secrets, written::Written};
+use crate::layer::overlay;
+use crate::tree::TreePath;
+
+/// Notes every local input that is missing or unfit.
+pub(super) fn examine(written: &Written, recipe: &Recipe, findings: &mut Findings) {
+    for entry in &written.overlays {
+        // An absolute path has been refused already.
+        let Some(path) = entry.path.as_ref().filter(|path| !path.starts_with('/')) else { continue };
+        match overlay::scan(&recipe.local(path)) {
+            Ok(found) => {
+                for (target, mode) in &entry.modes {
+                    if TreePath::parse(target).is_ok_and(|target| !found.contains(&target)) {
+                        findings.add(mode.place, format!("overlay.modes: {target:?} is not in {:?}", path.value));
+                    }
+                }
+            }
+            Err(overlay::Unfit { list }) => {
+                for why in list {
+                    findings.add(path.place, format!("overlay {:?}: {why}", path.value));
+                }
+            }
+        }
+    }
+    let sources = written.files.iter().filter_map(|file| file.source.as_ref());
+    let networks = written.networks.iter().filter_map(|network| network.source.as_ref());
+    for path in sources.chain(networks).filter(|path| !path.starts_with('/')) {
+        file(path, recipe, findings, true);
+    }
+    for path in written.agent.path.iter().filter(|path| !path.starts_with('/')).chain(&written.base.keyring) {
+        file(path, recipe, findings, false);
+    }
+}
+
+fn file(path: &Placed<String>, recipe: &Recipe, findings: &mut Findings, into_image: bool) {
+    let found = match fs::metadata(recipe.local(path)) {
+        Ok(meta) if meta.is_file() => None,
+        Ok(meta) if meta.is_dir() => Some("a folder".to_owned()),
+        Ok(_) => Some("neither file nor folder".to_owned()),
+        Err(error) => Some(error.to_string()),
+    };
+    if let Some(found) = found {
+        let what = format!("{:?}: needed a file, found: {found}", path.value);
+        findings.add_with_hint(path.place, what, "paths are relative to the file that names them");
+        return;
+    }
+    let mut beginning = Vec::new();
+    let opened = fs::File::open(recipe.local(path)).and_then(|file| file.take(128).read_to_end(&mut beginning));
+    match opened {
+        Err(error) => findings.add(path.place, format!("{:?}: cannot be read: {error}", path.value)),
+        Ok(_) if into_image && secrets::begins_with_private_key(&beginning) => {
+            findings.add_with_hint(path.place, format!("{:?} is a private key; needed no secret", path.value), secrets::HINT);
+        }
+        Ok(_) => {}
+    }
+}

@@ -1,0 +1,74 @@
+//! What every image gets without asking: what it needs to boot, to be updated and to be configured.
+//!
+//! A change here changes every recipe's question to the archive, so its lock becomes stale and says so.
+
+use crate::architecture::Architecture;
+
+/// The suite without `[base] suite`.
+pub const SUITE: &str = "trixie";
+/// The components without `[base] components`.
+pub const COMPONENTS: [&str; 1] = ["main"];
+/// The overlays that come with Basalt and lie over every base.
+pub const OVERLAYS: [&str; 1] = ["10-basalt-node"];
+/// The agent's unit, enabled wherever the agent is.
+pub const AGENT_UNIT: &str = "basalt-firstboot.service";
+
+/// For each architecture alike.
+const PACKAGES: [&str; 19] = [
+    "ca-certificates", // updates over https
+    "dbus",
+    "dosfstools", // fsck of the ESP
+    "dracut",     // the initramfs; dracut's ostree module finds the deployment
+    "e2fsprogs",  // fsck and growth
+    "grub-common",
+    "grub2-common", // libostree rewrites the boot menu with grub-mkconfig
+    "iproute2",
+    "kmod",
+    "libpam-systemd",
+    "ostree",
+    "ostree-boot",
+    "polkitd", // who may talk to the agent
+    "shim-signed",
+    "systemd",
+    "systemd-repart", // the root partition grows at first boot
+    "systemd-sysv",
+    "udev",
+    "zstd", // the initramfs is compressed with it
+];
+
+/// The packages without which an image does not boot or cannot be updated.
+pub fn packages(architecture: Architecture) -> Vec<&'static str> {
+    let own = match architecture {
+        Architecture::Amd64 => ["linux-image-amd64", "grub-efi-amd64-signed"],
+        Architecture::Arm64 => ["linux-image-arm64", "grub-efi-arm64-signed"],
+    };
+    PACKAGES.into_iter().chain(own).collect()
+}
+
+/// Numbers of users that packages would else give away in the order of their installation. Above what base-passwd fixes, below people.
+pub const USERS: [(&str, u32); 6] = [
+    ("messagebus", 901),
+    ("systemd-network", 902),
+    ("systemd-resolve", 903),
+    ("systemd-timesync", 904),
+    ("sshd", 905),
+    ("polkitd", 906),
+];
+
+/// The same of groups.
+pub const GROUPS: [(&str, u32); 14] = [
+    ("messagebus", 901),
+    ("systemd-network", 902),
+    ("systemd-resolve", 903),
+    ("systemd-timesync", 904),
+    ("polkitd", 906),
+    ("systemd-journal", 910),
+    ("_ssh", 911),
+    ("crontab", 912),
+    ("input", 913),
+    ("sgx", 914),
+    ("kvm", 915),
+    ("render", 916),
+    ("clock", 917),
+    ("rdma", 918),
+];

@@ -1,0 +1,185 @@
+//! Makes one recipe of a recipe and its fragments. Pure.
+//!
+//! The rule: lists append, fragments first, in the order of `include`; of two values for one key the including file's wins; two
+//! fragments of one file that disagree, where that file does not decide, are a problem that names both.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::place::{Placed, Sources};
+use super::problem::Findings;
+use super::written::{Agent, Base, Disk, Kernel, Outputs, Ssh, Systemd, Update, Written};
+
+/// A file and what it includes.
+#[derive(Debug)]
+pub(super) struct Part {
+    /// What the file itself says.
+    pub written: Written,
+    /// Its fragments, in order.
+    pub includes: Vec<Part>,
+}
+
+/// `part` with everything that it includes.
+pub(super) fn merge(part: Part, sources: &Sources, findings: &mut Findings) -> Written {
+    let mut below: Option<(Written, Vec<Dispute>)> = None;
+    for include in part.includes {
+        let fragment = merge(include, sources, findings);
+        below = Some(match below {
+            None => (fragment, Vec::new()),
+            Some((lower, mut disputes)) => {
+                let mut join = Join::default();
+                let joined = join.written(lower, fragment);
+                disputes.append(&mut join.disputes);
+                (joined, disputes)
+            }
+        });
+    }
+    let Some((below, disputes)) = below else { return part.written };
+    let mut join = Join::default();
+    let merged = join.written(below, part.written);
+    // What this file says itself is settled.
+    for dispute in disputes.into_iter().filter(|dispute| !join.decided.contains(&dispute.key)) {
+        let (one, other) = (sources.position(dispute.below), sources.position(dispute.above));
+        findings.add_with_hint(
+            dispute.above,
+            format!("{}: {} here, but {} in {one}", dispute.key, dispute.found_above, dispute.found_below),
+            format!(
+                "two fragments disagree ({} and {}): say {} in the recipe that includes them",
+                one.file, other.file, dispute.key
+            ),
+        );
+    }
+    merged
+}
+
+/// Two different values for one key.
+struct Dispute {
+    key: String,
+    below: super::place::Place,
+    above: super::place::Place,
+    found_below: String,
+    found_above: String,
+}
+
+/// Joins two files; where both have a value the upper one is taken, and differences are noted.
+#[derive(Default)]
+struct Join {
+    disputes: Vec<Dispute>,
+    /// The keys for which the upper file has a value.
+    decided: BTreeSet<String>,
+}
+
+impl Join {
+    fn written(&mut self, below: Written, above: Written) -> Written {
+        Written {
+            include: Vec::new(),
+            name: self.one("name", below.name, above.name),
+            version: self.one("version", below.version, above.version),
+            architectures: self.one("architectures", below.architectures, above.architectures),
+            packages: append(below.packages, above.packages),
+            host_name: self.one("host-name", below.host_name, above.host_name),
+            base: self.base(below.base, above.base),
+            overlays: append(below.overlays, above.overlays),
+            files: append(below.files, above.files),
+            kernel: Kernel { args: append(below.kernel.args, above.kernel.args) },
+            systemd: Systemd {
+                enable: append(below.systemd.enable, above.systemd.enable),
+                disable: append(below.systemd.disable, above.systemd.disable),
+                mask: append(below.systemd.mask, above.systemd.mask),
+            },
+            users: {
+                let mut users = below.users;
+                for (name, user) in above.users {
+                    self.decided.insert(format!("users.{name}"));
+                    if let Some(lower) = users.get(&name)
+                        && (lower.uid != user.uid || lower.groups != user.groups || lower.ssh_keys != user.ssh_keys)
+                    {
+                        self.note(&format!("users.{name}"), &lower.uid, &user.uid);
+                    }
+                    users.insert(name, user);
+                }
+                users
+            },
+            ssh: Ssh { root_keys: append(below.ssh.root_keys, above.ssh.root_keys) },
+            networks: append(below.networks, above.networks),
+            disk: Disk {
+                sector_size: self.one("disk.sector-size", below.disk.sector_size, above.disk.sector_size),
+                esp_size: self.one("disk.esp-size", below.disk.esp_size, above.disk.esp_size),
+                boot_size: self.one("disk.boot-size", below.disk.boot_size, above.disk.boot_size),
+                root_size: self.one("disk.root-size", below.disk.root_size, above.disk.root_size),
+            },
+            update: Update { image: self.one("update.image", below.update.image, above.update.image) },
+            outputs: Outputs { formats: self.one("outputs.formats", below.outputs.formats, above.outputs.formats) },
+            agent: Agent {
+                enable: self.one("agent.enable", below.agent.enable, above.agent.enable),
+                path: self.one("agent.path", below.agent.path, above.agent.path),
+            },
+            checks: append(below.checks, above.checks),
+        }
+    }
+
+    fn base(&mut self, below: Base, above: Base) -> Base {
+        Base {
+            kind: self.one("base.kind", below.kind, above.kind),
+            suite: self.one("base.suite", below.suite, above.suite),
+            components: self.one("base.components", below.components, above.components),
+            mirror: self.one("base.mirror", below.mirror, above.mirror),
+            keyring: self.one("base.keyring", below.keyring, above.keyring),
+            packages: append(below.packages, above.packages),
+            minimal: self.one("base.minimal", below.minimal, above.minimal),
+            users: self.each("base.users", below.users, above.users),
+            groups: self.each("base.groups", below.groups, above.groups),
+        }
+    }
+
+    fn one<T: PartialEq + std::fmt::Debug>(
+        &mut self,
+        key: &str,
+        below: Option<Placed<T>>,
+        above: Option<Placed<T>>,
+    ) -> Option<Placed<T>> {
+        if let Some(above) = &above {
+            self.decided.insert(key.to_owned());
+            if let Some(below) = below.as_ref().filter(|below| *below != above) {
+                self.note(key, below, above);
+            }
+        }
+        above.or(below)
+    }
+
+    fn each<T: PartialEq + std::fmt::Debug>(
+        &mut self,
+        table: &str,
+        below: BTreeMap<String, Placed<T>>,
+        above: BTreeMap<String, Placed<T>>,
+    ) -> BTreeMap<String, Placed<T>> {
+        let mut joined = below;
+        for (name, value) in above {
+            let lower = joined.remove(&name);
+            if let Some(value) = self.one(&format!("{table}.{name}"), lower, Some(value)) {
+                joined.insert(name, value);
+            }
+        }
+        joined
+    }
+
+    fn note<T: std::fmt::Debug>(&mut self, key: &str, below: &Placed<T>, above: &Placed<T>) {
+        self.disputes.push(Dispute {
+            key: key.to_owned(),
+            below: below.place,
+            above: above.place,
+            found_below: shown(&below.value),
+            found_above: shown(&above.value),
+        });
+    }
+}
+
+fn append<T>(mut below: Vec<T>, above: Vec<T>) -> Vec<T> {
+    below.extend(above);
+    below
+}
+
+/// Simple values as they are written; lists only by that word.
+fn shown(value: &impl std::fmt::Debug) -> String {
+    let text = format!("{value:?}");
+    if text.starts_with('[') { "another list".to_owned() } else { text }
+}

@@ -1,0 +1,241 @@
+//! Recipes: the TOML that a person writes, and what it means.
+//!
+//! `load` (files, includes, places) -> `merge` (pure) -> `check` (pure) -> [`Recipe`]. Every stage notes what is wrong and goes on:
+//! a person sees all problems at once, each with file, line and column.
+//!
+//! To add a key: a field with its comment in `written`, a line in `merge`, its rule in `check`, and
+//! `basalt schema > image-recipes/recipe.schema.json`.
+//!
+//! Architecture invariant: values never run through a shell, and nothing here touches the network.
+
+mod check;
+pub mod defaults;
+mod load;
+mod local;
+mod merge;
+pub mod names;
+mod place;
+mod problem;
+pub mod secrets;
+mod shape;
+mod written;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+pub use place::{Place, Placed, Position, Sources};
+pub use problem::{Problem, Problems};
+pub use written::Written;
+
+use crate::architecture::Architecture;
+use crate::failure::Failure;
+use crate::plan::{Check, Disk, Format, Settings};
+use crate::tree::TreePath;
+
+/// A recipe that has been merged and checked: names follow their rules, numbers are numbers, paths stay in the image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recipe {
+    /// The folder that local paths are relative to.
+    pub folder: PathBuf,
+    /// Name of the image.
+    pub name: String,
+    /// Version of the image.
+    pub version: String,
+    /// What it runs on; at least one.
+    pub architectures: Vec<Architecture>,
+    /// The lowest layer.
+    pub base: Base,
+    /// Folders over the base, lowest first; those that come with Basalt are the first.
+    pub overlays: Vec<Overlay>,
+    /// The first-boot agent, if the image has it.
+    pub agent: Option<Agent>,
+    /// Single files by their path in the image.
+    pub files: BTreeMap<TreePath, File>,
+    /// Kernel arguments, in order.
+    pub kernel_args: Vec<String>,
+    /// Units, users, keys, host name, network. A `[[network]]` with a local source is one of the files.
+    pub settings: Settings,
+    /// The disk's layout.
+    pub disk: Disk,
+    /// Where the node looks for updates.
+    pub update: Option<String>,
+    /// What is made.
+    pub outputs: Vec<Format>,
+    /// What a booted image is asked.
+    pub checks: Vec<Check>,
+}
+
+/// The lowest layer: Debian packages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Base {
+    /// `trixie`.
+    pub suite: String,
+    /// `main`, ...
+    pub components: Vec<String>,
+    /// The mirror, when the recipe names one.
+    pub mirror: Option<String>,
+    /// The archive's keys, when the recipe names them: absolute, or relative to the recipe's folder.
+    pub keyring: Option<String>,
+    /// Whether everything that makes an image boot is left to the recipe.
+    pub minimal: bool,
+    /// What the recipe adds, sorted.
+    pub packages: Vec<String>,
+    /// Fixed numbers of system users.
+    pub users: BTreeMap<String, u32>,
+    /// Fixed numbers of system groups.
+    pub groups: BTreeMap<String, u32>,
+}
+
+impl Base {
+    /// All packages that are asked for, sorted; what they depend on comes by itself.
+    pub fn requested(&self, architecture: Architecture) -> Vec<String> {
+        let mut names = self.packages.clone();
+        if !self.minimal {
+            names.extend(defaults::packages(architecture).into_iter().map(str::to_owned));
+        }
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+}
+
+/// A folder over the layers below.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overlay {
+    /// Where it comes from.
+    pub source: OverlaySource,
+    /// Paths where it wins over the layers below.
+    pub replaces: Vec<TreePath>,
+    /// Modes other than 0644 and 0755.
+    pub modes: BTreeMap<TreePath, u16>,
+}
+
+/// Where an overlay comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OverlaySource {
+    /// A local folder, relative to the recipe's.
+    Folder(String),
+    /// One that comes with Basalt: see `crate::layer::builtin`.
+    Builtin(String),
+}
+
+impl OverlaySource {
+    /// The name in the lock: the folder's path, or `builtin:NAME`.
+    pub fn lock_name(&self) -> String {
+        match self {
+            Self::Folder(path) => path.clone(),
+            Self::Builtin(name) => format!("builtin:{name}"),
+        }
+    }
+
+    /// The name for people, and in the plan.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Folder(name) | Self::Builtin(name) => name,
+        }
+    }
+}
+
+/// Which first-boot agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Agent {
+    /// The one that was installed with Basalt.
+    Shipped,
+    /// A local file, relative to the recipe's folder.
+    Local(String),
+}
+
+/// One file or link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    /// Permission bits.
+    pub mode: u16,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Extended attributes.
+    pub xattrs: BTreeMap<String, Vec<u8>>,
+    /// What it holds.
+    pub content: Content,
+    /// Whether it wins over a file of a layer below.
+    pub replaces: bool,
+}
+
+/// What a file holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Text of the recipe.
+    Text(String),
+    /// A copy of a local file, relative to the recipe's folder.
+    Source(String),
+    /// A symbolic link's target.
+    Symlink(String),
+}
+
+impl Recipe {
+    /// A local path of the recipe, to open it.
+    pub fn local(&self, path: &str) -> PathBuf {
+        self.folder.join(path)
+    }
+
+    /// Every local file that is copied into the image, each once, sorted.
+    pub fn local_files(&self) -> Vec<&str> {
+        let sources = self.files.values().filter_map(|file| match &file.content {
+            Content::Source(path) => Some(path.as_str()),
+            Content::Text(_) | Content::Symlink(_) => None,
+        });
+        let mut paths: Vec<_> = sources.collect();
+        paths.sort_unstable();
+        paths.dedup();
+        paths
+    }
+}
+
+/// Reads the recipe at `path` with its fragments, and looks at the local files and folders that it names.
+///
+/// # Errors
+/// All problems at once. The kind is [`crate::failure::Kind::Input`] when there is no such recipe.
+pub fn read(path: &Path) -> Result<Recipe, Problems> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let shown = folder.map(|folder| format!("{}/", folder.display().to_string().trim_end_matches('/'))).unwrap_or_default();
+    let folder = folder.unwrap_or(Path::new("."));
+    let reader = |inner: &str| fs::read_to_string(folder.join(inner));
+    check::all(load::load(&name, &shown, &reader)?, folder, check::LocalInputs::Examine)
+}
+
+/// The same as [`read`], as a failure of the program.
+///
+/// # Errors
+/// As [`read`].
+pub fn load(path: &Path) -> Result<Recipe, Failure> {
+    read(path).map_err(Failure::from)
+}
+
+/// Reads a recipe without includes from memory. Pure: the local files that it names are not looked at. `name` is for messages.
+///
+/// # Errors
+/// All problems at once.
+pub fn parse(name: &str, text: &str) -> Result<Recipe, Problems> {
+    let reader = |inner: &str| match inner == name {
+        true => Ok(text.to_owned()),
+        false => Err(std::io::ErrorKind::NotFound.into()),
+    };
+    check::all(load::load(name, "", &reader)?, Path::new("."), check::LocalInputs::Ignore)
+}
+
+/// The recipe's JSON schema, as committed in `image-recipes/recipe.schema.json`.
+pub fn schema() -> String {
+    let mut text = serde_json::to_string_pretty(&schema_value()).expect("a schema of ours is always JSON");
+    text.push('\n');
+    text
+}
+
+fn schema_value() -> serde_json::Value {
+    schemars::schema_for!(Written).to_value()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,247 @@
+//! A recipe or fragment as it is written in TOML. Everything is optional here: a fragment says a part, `check` judges the whole.
+//!
+//! These types are the one description of the format: serde reads with them, the JSON schema and [`super::shape`] are made from
+//! them, and their comments are the schema's descriptions.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::place::Placed;
+use crate::architecture::Architecture;
+use crate::plan::Format;
+
+/// A recipe: what an image is made of. A fragment has the same keys.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[schemars(title = "Basalt recipe", rename = "Recipe")]
+pub struct Written {
+    /// Fragments to take in first, relative to the file that names them. What this file says wins over what they say.
+    pub include: Vec<Placed<String>>,
+    /// Name of the image: lower-case letters, digits and `-`.
+    pub name: Option<Placed<String>>,
+    /// Version of the image, as the node will report it.
+    pub version: Option<Placed<String>>,
+    /// What the image runs on. Without it: `["amd64"]`.
+    pub architectures: Option<Placed<Vec<Placed<Architecture>>>>,
+    /// Packages to add to those of the base.
+    pub packages: Vec<Placed<String>>,
+    /// `/etc/hostname`. Without it the node takes its name from DHCP or the agent.
+    pub host_name: Option<Placed<String>>,
+    /// The lowest layer.
+    pub base: Base,
+    /// Folders laid over the base, in this order.
+    #[serde(rename = "overlay")]
+    pub overlays: Vec<Overlay>,
+    /// Single files.
+    #[serde(rename = "file")]
+    pub files: Vec<File>,
+    /// The kernel.
+    pub kernel: Kernel,
+    /// Units of systemd.
+    pub systemd: Systemd,
+    /// People and services that may log in, by name.
+    pub users: BTreeMap<String, User>,
+    /// Who may log in as root.
+    pub ssh: Ssh,
+    /// Files of systemd-networkd.
+    #[serde(rename = "network")]
+    pub networks: Vec<Network>,
+    /// The disk's layout.
+    pub disk: Disk,
+    /// Where the node looks for updates.
+    pub update: Update,
+    /// What is made.
+    pub outputs: Outputs,
+    /// The first-boot agent.
+    pub agent: Agent,
+    /// What `basalt test` asks the booted image.
+    #[serde(rename = "check")]
+    pub checks: Vec<Check>,
+}
+
+/// Kinds of bases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum BaseKind {
+    /// Debian packages.
+    Debian,
+}
+
+/// The lowest layer.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Base {
+    /// Where it comes from. Without it: `debian`.
+    pub kind: Option<Placed<BaseKind>>,
+    /// Debian's suite. Without it: `trixie`.
+    pub suite: Option<Placed<String>>,
+    /// Components of the archive. Without it: `["main"]`.
+    pub components: Option<Placed<Vec<Placed<String>>>>,
+    /// The mirror, an http, https or file address. Without it: the one that this machine's apt uses.
+    pub mirror: Option<Placed<String>>,
+    /// The keys that sign the archive: a local file. Without it: this machine's Debian archive keyring.
+    pub keyring: Option<Placed<String>>,
+    /// Packages, beside those that make every image boot.
+    pub packages: Vec<Placed<String>>,
+    /// True leaves out what makes every image boot: default packages, shipped overlays and agent. The recipe names its own.
+    pub minimal: Option<Placed<bool>>,
+    /// Fixed numbers of system users, so that they stay the same when packages come and go.
+    pub users: BTreeMap<String, Placed<u32>>,
+    /// Fixed numbers of system groups.
+    pub groups: BTreeMap<String, Placed<u32>>,
+}
+
+/// A folder laid over the layers below. Files become root's, with mode 0644, or 0755 where the owner may execute.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Overlay {
+    /// A local folder, relative to this file. It is the image's `/`.
+    pub path: Option<Placed<String>>,
+    /// Instead of `path`: an overlay that comes with Basalt, by name.
+    pub builtin: Option<Placed<String>>,
+    /// Paths (a folder means all below it) where this overlay wins over the layers below.
+    pub replaces: Vec<Placed<String>>,
+    /// Modes that are neither 0644 nor 0755: `{ "/etc/sudoers.d/ops" = "0440" }`.
+    pub modes: BTreeMap<String, Placed<String>>,
+}
+
+/// One file or symbolic link: exactly one of `text`, `source` and `symlink`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct File {
+    /// Where it lies in the image.
+    pub path: Placed<String>,
+    /// What it holds.
+    pub text: Option<Placed<String>>,
+    /// A local file that it is a copy of, relative to this file.
+    pub source: Option<Placed<String>>,
+    /// What it points to.
+    pub symlink: Option<Placed<String>>,
+    /// Permission bits in octal. Without it: `"0644"`.
+    pub mode: Option<Placed<String>>,
+    /// Owner. Without it: 0.
+    pub uid: Option<u32>,
+    /// Group. Without it: 0.
+    pub gid: Option<u32>,
+    /// Extended attributes by full name. A value is text, or base64 after `0s`.
+    #[serde(default)]
+    pub xattrs: BTreeMap<String, Placed<String>>,
+    /// Whether it wins over a file of a layer below.
+    #[serde(default)]
+    pub replaces: bool,
+}
+
+/// The kernel.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Kernel {
+    /// Arguments, in order. Basalt adds `root=` and `ostree=` itself.
+    pub args: Vec<Placed<String>>,
+}
+
+/// Units of systemd.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Systemd {
+    /// Units to enable: their `[Install]` section decides the links.
+    pub enable: Vec<Placed<String>>,
+    /// Units to disable.
+    pub disable: Vec<Placed<String>>,
+    /// Units that must never start.
+    pub mask: Vec<Placed<String>>,
+}
+
+/// A user of the image. Passwords come as a systemd credential, never in a recipe.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct User {
+    /// Number; also of the group with the same name.
+    pub uid: Placed<u32>,
+    /// Further groups.
+    #[serde(default)]
+    pub groups: Vec<Placed<String>>,
+    /// Login shell.
+    pub shell: Option<Placed<String>>,
+    /// Public keys that may log in.
+    #[serde(default)]
+    pub ssh_keys: Vec<Placed<String>>,
+}
+
+/// Who may log in as root.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Ssh {
+    /// Public keys.
+    pub root_keys: Vec<Placed<String>>,
+}
+
+/// A file of systemd-networkd: exactly one of `text` and `source`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Network {
+    /// File name: `20-wired.network`, or ending in `.netdev` or `.link`.
+    pub name: Placed<String>,
+    /// What it holds.
+    pub text: Option<Placed<String>>,
+    /// A local file that it is a copy of, relative to this file.
+    pub source: Option<Placed<String>>,
+}
+
+/// The disk's layout. Sizes are like `"512M"` or `"2G"` (powers of 1024), or `"auto"`: as small as the content allows.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Disk {
+    /// 512 or 4096 bytes. Without it: 512.
+    pub sector_size: Option<Placed<u32>>,
+    /// EFI system partition.
+    pub esp_size: Option<Placed<String>>,
+    /// Boot filesystem: room for the kernels of two deployments.
+    pub boot_size: Option<Placed<String>>,
+    /// Root filesystem. It grows to its disk at first boot.
+    pub root_size: Option<Placed<String>>,
+}
+
+/// Where the node looks for updates.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Update {
+    /// A container image: `registry.example.org/basalt/gpu-node:stable`.
+    pub image: Option<Placed<String>>,
+}
+
+/// What is made.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Outputs {
+    /// Formats of the disk. Without it: `["raw"]`.
+    pub formats: Option<Placed<Vec<Placed<Format>>>>,
+}
+
+/// The first-boot agent.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Agent {
+    /// Whether the image has it. Without it: true, but false with a minimal base.
+    pub enable: Option<Placed<bool>>,
+    /// Its program, relative to this file. Without it: the one that was installed with Basalt.
+    pub path: Option<Placed<String>>,
+}
+
+/// A question to the booted image: a program, and the answer that is right.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Check {
+    /// For people.
+    pub name: Placed<String>,
+    /// Program and arguments. No shell sees them.
+    pub run: Placed<Vec<String>>,
+    /// Exit status needed.
+    #[serde(default)]
+    pub status: i32,
+    /// What standard output must be, without white space at both ends.
+    pub stdout: Option<String>,
+    /// What standard output must contain.
+    pub contains: Option<String>,
+}
