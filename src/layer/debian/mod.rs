@@ -14,7 +14,10 @@ mod numbers;
 mod repository;
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -29,7 +32,7 @@ use crate::plan::Base;
 use crate::progress::{Event, Sink, Stage, Unit};
 use crate::store::Store;
 use crate::tree::tar::{Devices, read_packed};
-use crate::tree::{Pack, Tree};
+use crate::tree::{Content, Directory, LeafKind, Node, Pack, Tree};
 
 pub use numbers::{default_groups, default_users};
 
@@ -110,7 +113,27 @@ fn make(inputs: &Inputs, folder: &Path, store: &Store, sink: &dyn Sink) -> Resul
         );
         sink.event(Event::Warning { message });
     }
+    add_to_pack(&mut tree.root, &pack, &mut File::options().append(true).open(&path)?)?;
     cache::write_index(folder, &tree).context("the base's index")?;
     stage.finish(false);
+    Ok(())
+}
+
+/// Moves contents from memory to the end of `pack`, behind the archive's end mark; `file` is the pack, open to append.
+fn add_to_pack(directory: &mut Directory, pack: &Arc<Pack>, file: &mut File) -> Result<()> {
+    for node in directory.children.values_mut() {
+        match node {
+            Node::Directory(inner) => add_to_pack(inner, pack, file)?,
+            Node::Leaf(leaf) => {
+                let LeafKind::File(content) = &leaf.kind else { continue };
+                if content.packed_at().is_none() {
+                    let offset = file.seek(SeekFrom::End(0))?;
+                    file.write_all(&content.bytes()?)?;
+                    let content = Content::packed(Arc::clone(pack), offset, content.len(), content.digest());
+                    *node = Node::file(leaf.meta.clone(), content);
+                }
+            }
+        }
+    }
     Ok(())
 }

@@ -37,7 +37,7 @@ const REMOVED: &[(&str, &str)] = &[
     ("var/log/*", "has times; folders come from tmpfiles"),
     ("var/cache/*", "can be made again; ldconfig's and debconf's depend on the machine and the order"),
     ("var/backups/*", "backups of the package database"),
-    ("var/lib/apt/*", "apt's lists and states, as its version on the building machine has them"),
+    ("var/lib/apt", "apt's lists and states, as its version on the building machine has them"),
     ("var/lib/pam", "only of use to configure packages, which an image never does"),
     ("var/lib/ucf", "the same"),
     ("var/lib/sgml-base", "the same"),
@@ -51,7 +51,7 @@ const REMOVED: &[(&str, &str)] = &[
 ];
 
 /// What of dpkg's database stays: all that `dpkg -l`, `-L`, `-S`, `-V` and an SBOM read.
-const DATABASE: [&str; 7] = ["status", "arch", "arch-native", "info", "alternatives", "diversions", "statoverride"];
+const DATABASE: [&str; 5] = ["status", "info", "alternatives", "diversions", "statoverride"];
 
 /// The only extended attributes that packages set; any other (SELinux, ACLs) is the building machine's filesystem's.
 const XATTRS: [&str; 1] = ["security.capability"];
@@ -68,6 +68,7 @@ pub fn normalise(
 ) -> Result<Vec<String>> {
     let strangers = accounts::settle(tree, users, groups, time)?;
     move_kernel(tree)?;
+    remove_apt_folders(tree)?;
     for (pattern, _) in REMOVED {
         remove(tree, pattern)?;
     }
@@ -86,6 +87,17 @@ fn remove(tree: &mut Tree, pattern: &str) -> Result<()> {
     match name.split_once('*') {
         Some((start, end)) => directory.children.retain(|child, _| !(child.starts_with(start) && child.ends_with(end))),
         None => drop(directory.children.remove(&name)),
+    }
+    Ok(())
+}
+
+/// Takes out the folders that mmdebstrap makes for apt, which differ between its versions, unless apt itself is installed.
+fn remove_apt_folders(tree: &mut Tree) -> Result<()> {
+    if tree.file(&TreePath::parse("var/lib/dpkg/info/apt.list")?).is_some() {
+        return Ok(());
+    }
+    if let Some(folder) = tree.directory_mut(&TreePath::parse("etc/apt")?) {
+        folder.children.retain(|_, node| !matches!(node, Node::Directory(directory) if directory.children.is_empty()));
     }
     Ok(())
 }
@@ -240,8 +252,16 @@ mod tests {
     #[test]
     fn what_the_host_and_chance_left_goes() {
         let mut tree = sample();
-        let gone = ["etc/hostname", "etc/ssh/ssh_host_rsa_key", "var/log/apt/term.log", "var/cache/ldconfig/aux-cache", "dev/fd"];
-        for at in gone.into_iter().chain(["etc/ssh/sshd_config", "etc/machine-id"]) {
+        tree.make_directory(&path("etc/apt/preferences.d")).unwrap();
+        let gone = [
+            "etc/apt/preferences.d",
+            "etc/hostname",
+            "etc/ssh/ssh_host_rsa_key",
+            "var/log/apt/term.log",
+            "var/cache/ldconfig/aux-cache",
+            "dev/fd",
+        ];
+        for at in gone.into_iter().skip(1).chain(["etc/ssh/sshd_config", "etc/machine-id"]) {
             file(&mut tree, at, "x");
         }
         normalised(&mut tree).unwrap();
