@@ -136,33 +136,52 @@ pub struct Published {
 }
 
 impl Published {
-    /// What `state` shows. A report that is still being written is not shown: nobody hears of an end that the disk does not know.
-    pub fn of(state: &State) -> Self {
-        let nothing = String::new;
-        let State::Settled(report) = state else {
-            return Self {
-                state: Word::Starting,
-                reason: nothing(),
-                plan_id: nothing(),
-                image_name: nothing(),
-                image_version: nothing(),
-                boot_id: nothing(),
-                deployment: nothing(),
-                report: nothing(),
-            };
-        };
-        let image =
-            |field: fn(&basalt_contract::ImageInfo) -> &String| report.image.as_ref().map_or_else(nothing, |i| field(i).clone());
+    /// What is shown before anything is known.
+    pub const fn nothing() -> Self {
         Self {
+            state: Word::Starting,
+            reason: String::new(),
+            plan_id: String::new(),
+            image_name: String::new(),
+            image_version: String::new(),
+            boot_id: String::new(),
+            deployment: String::new(),
+            report: String::new(),
+        }
+    }
+
+    /// What `state` shows; absent: what was shown last stays. A report that is still being written is not shown: nobody hears of
+    /// an end that the disk does not know.
+    pub fn of(state: &State) -> Option<Self> {
+        match state {
+            State::Idle | State::Starting { .. } | State::Reporting(_) => Some(Self::nothing()),
+            State::Settled(report) => Some(Self::of_report(report)),
+            State::Stopped => None,
+        }
+    }
+
+    fn of_report(report: &Report) -> Self {
+        let mut published = Self {
             state: report.state,
             reason: report::reason(report),
-            plan_id: image(|image| &image.plan_id),
-            image_name: image(|image| &image.name),
-            image_version: image(|image| &image.version),
             boot_id: report.boot_id.clone().unwrap_or_default(),
-            deployment: report.deployment.as_ref().map_or_else(nothing, |deployment| deployment.checksum.clone()),
             report: report.to_json(),
+            ..Self::nothing()
+        };
+        if let Some(image) = &report.image {
+            published.plan_id.clone_from(&image.plan_id);
+            published.image_name.clone_from(&image.name);
+            published.image_version.clone_from(&image.version);
         }
+        if let Some(deployment) = &report.deployment {
+            published.deployment.clone_from(&deployment.checksum);
+        }
+        published
+    }
+
+    /// State and reason in a few words.
+    pub fn words(&self) -> String {
+        if self.reason.is_empty() { self.state.to_string() } else { format!("{}: {}", self.state, self.reason) }
     }
 }
 
@@ -202,24 +221,28 @@ mod tests {
     fn every_way_through() {
         use Event::{ReportFailed, ReportWritten, Terminate};
         // events, effects in order, last word
-        let cases: [(Vec<Event>, &[&str], Word); 6] = [
-            (vec![begun(None)], &["ready", "collect"], Word::Starting),
-            (vec![begun(None), collected(vec![])], &["ready", "collect", "write"], Word::Starting),
-            (vec![begun(None), collected(vec![]), ReportWritten], &["ready", "collect", "write", "announce"], Word::Configured),
+        let cases: [(Vec<Event>, &[&str], Option<Word>); 6] = [
+            (vec![begun(None)], &["ready", "collect"], Some(Word::Starting)),
+            (vec![begun(None), collected(vec![])], &["ready", "collect", "write"], Some(Word::Starting)),
+            (
+                vec![begun(None), collected(vec![]), ReportWritten],
+                &["ready", "collect", "write", "announce"],
+                Some(Word::Configured),
+            ),
             (
                 vec![begun(None), collected(vec![fault("image")]), ReportWritten],
                 &["ready", "collect", "write", "warn", "announce"],
-                Word::Degraded,
+                Some(Word::Degraded),
             ),
             (
                 vec![begun(None), collected(vec![]), ReportFailed(fault("report"))],
                 &["ready", "collect", "write", "warn", "announce"],
-                Word::Degraded,
+                Some(Word::Degraded),
             ),
             (
                 vec![begun(Some(fault("bus"))), collected(vec![fault("image")]), ReportWritten, Terminate],
                 &["collect", "write", "warn", "warn", "announce", "stopping"],
-                Word::Starting,
+                None,
             ),
         ];
         for (events, wanted, word) in cases {
@@ -230,7 +253,7 @@ mod tests {
                 state = after;
                 found.extend(words(&effects));
             }
-            assert_eq!((found.as_slice(), Published::of(&state).state), (wanted, word), "{events:?}");
+            assert_eq!((found.as_slice(), Published::of(&state).map(|published| published.state)), (wanted, word), "{events:?}");
         }
     }
 

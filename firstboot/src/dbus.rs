@@ -8,6 +8,7 @@ use std::time::Duration;
 use basalt_contract::names::{self, property};
 use tokio::sync::watch;
 use zbus::connection::Builder;
+use zbus::fdo::RequestNameFlags;
 use zbus::names::InterfaceName;
 use zbus::object_server::SignalEmitter;
 use zbus::{Connection, OwnedVariant, Variant, fdo};
@@ -31,12 +32,10 @@ impl Bus {
     /// When there is no bus, the bus's policy does not let us have the name, or somebody has it ([`zbus::Error::NameTaken`]).
     pub async fn claim(published: Published) -> zbus::Result<Self> {
         let (published, values) = watch::channel(published);
-        let connection = Builder::system()
-            .method_timeout(PATIENCE)
-            .serve_at(names::OBJECT_PATH, FirstBoot { values })
-            .name(names::BUS_NAME)
-            .build()
-            .await?;
+        let connection =
+            Builder::system().method_timeout(PATIENCE).serve_at(names::OBJECT_PATH, FirstBoot { values }).build().await?;
+        // No queueing: a second agent that waits for the first to end would run its work twice.
+        connection.request_name_with_flags(names::BUS_NAME, RequestNameFlags::DO_NOT_QUEUE).await?;
         Ok(Self { connection, published })
     }
 

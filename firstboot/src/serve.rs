@@ -21,7 +21,8 @@ use crate::facts;
 pub async fn serve(outside: &Outside) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new().context("cannot receive signals")?;
     let mut state = State::Idle;
-    let (bus, fault) = match Bus::claim(Published::of(&state)).await {
+    let mut shown = Published::nothing();
+    let (bus, fault) = match Bus::claim(shown.clone()).await {
         Ok(bus) => (Some(bus), None),
         Err(zbus::Error::NameTaken) => {
             bail!("another agent has {} on the bus; see `systemctl status {}`", names::BUS_NAME, names::AGENT_UNIT)
@@ -37,10 +38,14 @@ pub async fn serve(outside: &Outside) -> anyhow::Result<ExitCode> {
         };
         let (after, effects) = agent::next(state, event);
         state = after;
+        // First the bus, then the words: who reads of an end can ask for it.
+        if let Some(published) = Published::of(&state).filter(|published| *published != shown) {
+            show(outside, bus.as_ref(), &published).await;
+            shown = published;
+        }
         for effect in effects {
             events.extend(run(outside, effect).await);
         }
-        show(outside, bus.as_ref(), &state).await;
     }
     Ok(if bus.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -70,17 +75,11 @@ async fn run(outside: &Outside, effect: Effect) -> Option<Event> {
     None
 }
 
-/// Shows the state on the bus and to the supervisor. Nobody listening is no reason to stop.
-async fn show(outside: &Outside, bus: Option<&Bus>, state: &State) {
-    let published = Published::of(state);
-    let words = if published.reason.is_empty() {
-        published.state.to_string()
-    } else {
-        format!("{}: {}", published.state, published.reason)
-    };
-    told(outside, outside.supervisor.status(&words));
+/// Shows `published` on the bus and to the supervisor. Nobody listening is no reason to stop.
+async fn show(outside: &Outside, bus: Option<&Bus>, published: &Published) {
+    told(outside, outside.supervisor.status(&published.words()));
     if let Some(bus) = bus
-        && let Err(error) = bus.publish(published).await
+        && let Err(error) = bus.publish(published.clone()).await
     {
         outside.console.warn(&format!("the bus did not take a signal: {error}"));
     }

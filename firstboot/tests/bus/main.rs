@@ -1,0 +1,204 @@
+//! The agent on a real bus: dbus-daemon with the shipped policy, the agent under a root folder, and `busctl` as the reader.
+//!
+//! Run by root, an unprivileged reader is another user (nobody); else it is the user who runs the test.
+
+mod node;
+
+use std::fs;
+use std::os::unix::net::UnixDatagram;
+
+use basalt_contract::{Report, State, names};
+use node::{Node, Who};
+
+#[test]
+fn everybody_can_ask_a_configured_node() {
+    let node = Node::new();
+    node.describe();
+    let mut agent = node.serve();
+    let line = agent.summary();
+    assert_eq!(line, "Basalt gpu-node 1.2.0: configured, plan 0f1e2d3c4b5a, deployment 9a0b1c2d3e4f");
+
+    let wanted = [
+        ("State", "configured"),
+        ("Reason", ""),
+        ("Version", env!("CARGO_PKG_VERSION")),
+        ("PlanId", "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0"),
+        ("ImageName", "gpu-node"),
+        ("ImageVersion", "1.2.0"),
+        ("BootId", "2f6d3ee1-6b0f-4a52-9d0f-7f0c7a3e5a11"),
+        ("Deployment", node::CHECKSUM),
+    ];
+    for who in [Who::Owner, Who::Nobody] {
+        for (name, value) in wanted {
+            assert_eq!(node.property(who, name), value, "{name}");
+        }
+    }
+    let file = fs::read(node.path("var/lib/basalt/firstboot/report.json")).unwrap();
+    let report = Report::from_json(&file).unwrap();
+    assert_eq!((report.state, report.faults.as_slice()), (State::Configured, &[][..]));
+    assert!(report.started > 1_700_000_000 && report.finished >= report.started);
+    assert_eq!(node.property(Who::Nobody, "Report").as_bytes(), file, "bus and file say the same");
+
+    let status = node.agent(&["status"]);
+    assert!(status.status.success());
+    let screen = String::from_utf8(status.stdout).unwrap();
+    assert!(screen.starts_with("Source      the running agent\nState       configured\n"), "{screen}");
+
+    agent.terminate();
+    assert_eq!(agent.wait().code(), Some(0));
+    assert_eq!(agent.rest_of_stdout(), Vec::<String>::new(), "one line and no more");
+    let status = node.agent(&["status", "--json"]);
+    assert!(!status.status.success(), "the folder's report is not that of /");
+}
+
+#[test]
+fn introspection_explains_itself() {
+    let node = Node::new();
+    node.describe();
+    let mut agent = node.serve();
+    agent.summary();
+    let xml = node.busctl_ok(Who::Nobody, &["introspect", "--xml-interface", names::BUS_NAME, names::OBJECT_PATH]);
+    for part in [
+        "<interface name=\"org.basalt.FirstBoot1\">",
+        "<property name=\"PlanId\" type=\"s\" access=\"read\"",
+        "The plan that the image was built from",
+        "org.freedesktop.DBus.Property.EmitsChangedSignal",
+    ] {
+        assert!(xml.contains(part), "{part}: {xml}");
+    }
+    assert!(!xml.contains("access=\"readwrite\"") && !xml.contains("<property name=\"State\" type=\"s\" access=\"write\""));
+}
+
+#[test]
+fn nobody_can_change_or_take_anything() {
+    let node = Node::new();
+    node.describe();
+    let mut agent = node.serve();
+    agent.summary();
+    for who in [Who::Owner, Who::Nobody] {
+        let set = ["set-property", names::BUS_NAME, names::OBJECT_PATH, names::INTERFACE, "State", "s", "starting"];
+        let error = node.busctl(who, &set).unwrap_err();
+        assert!(error.contains("Access denied") || error.contains("Sender is not authorized"), "{error}");
+        let method = ["call", names::BUS_NAME, names::OBJECT_PATH, names::INTERFACE, "Apply"];
+        let error = node.busctl(who, &method).unwrap_err();
+        assert!(error.contains("Access denied") || error.contains("Sender is not authorized"), "{error}");
+    }
+    assert_eq!(node.property(Who::Nobody, "State"), "configured");
+    let other = node.serve();
+    let (status, stderr) = other.end();
+    assert_eq!(status.code(), Some(1));
+    assert!(stderr.contains("another agent has org.basalt.FirstBoot1 on the bus"), "{stderr}");
+
+    if node::is_root() {
+        let request = ["call", "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus", "RequestName"];
+        let error = node.busctl(Who::Nobody, &[&request[..], &["su", names::BUS_NAME, "0"]].concat()).unwrap_err();
+        assert!(error.contains("Access denied"), "{error}");
+    }
+}
+
+#[test]
+fn changes_are_told_in_one_signal() {
+    let node = Node::new();
+    node.describe();
+    let mut monitor = node.monitor();
+    let mut agent = node.serve();
+    agent.summary();
+    let signal = monitor.line_with("PropertiesChanged");
+    for part in ["\"State\"", "configured", "\"PlanId\"", "\"BootId\"", "\"Report\""] {
+        assert!(signal.contains(part), "{part}: {signal}");
+    }
+    assert!(!signal.contains("\"Version\""), "what never changes is not told: {signal}");
+}
+
+#[test]
+fn a_node_that_is_no_basalt_image_is_degraded_and_says_why() {
+    let node = Node::new();
+    let mut agent = node.serve();
+    let line = agent.summary();
+    assert!(line.starts_with("Basalt: degraded: image: /usr/lib/basalt/image.json: cannot read it: No such file"), "{line}");
+    assert!(line.ends_with("(and 3 more); see `basalt-firstboot status`"), "{line}");
+    assert_eq!((node.property(Who::Nobody, "State").as_str(), node.property(Who::Nobody, "PlanId").as_str()), ("degraded", ""));
+    assert!(node.property(Who::Nobody, "Reason").starts_with("image: "));
+    assert_eq!(node.agent(&["status"]).status.code(), Some(1));
+    let status = node.agent_in_root(&["status", "--json"]);
+    let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!((&status["state"], &status["source"]["kind"]), (&"degraded".into(), &"file".into()));
+    assert!(status["report"]["faults"][0]["next_step"].is_string());
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_told_everywhere_else() {
+    let node = Node::new();
+    node.describe();
+    fs::write(node.path("var"), "a file in the way").unwrap();
+    let mut agent = node.serve();
+    let line = agent.summary();
+    assert!(
+        line.contains("degraded: report: /var/lib/basalt/firstboot/report.json: cannot make its folder: Not a directory"),
+        "{line}"
+    );
+    assert_eq!(node.property(Who::Nobody, "State"), "degraded");
+}
+
+#[test]
+fn without_a_bus_the_node_still_gets_its_report() {
+    let node = Node::without_bus();
+    node.describe();
+    let (status, stderr) = node.serve().end();
+    assert_eq!(status.code(), Some(1), "systemd may try again");
+    assert!(stderr.contains("bus: cannot have org.basalt.FirstBoot1 on the system bus"), "{stderr}");
+    let report = Report::from_json(&fs::read(node.path("var/lib/basalt/firstboot/report.json")).unwrap()).unwrap();
+    assert_eq!((report.state, report.faults[0].subject.as_str()), (State::Degraded, "bus"));
+    assert_eq!(report.image.unwrap().name, "gpu-node");
+}
+
+#[test]
+fn systemd_is_told_when_it_is_ready_and_when_it_ends() {
+    let node = Node::new();
+    node.describe();
+    let socket = UnixDatagram::bind(node.notify_socket()).unwrap();
+    socket.set_read_timeout(Some(node::DEADLINE)).unwrap();
+    let mut said = Vec::new();
+    let mut hear = |last: &str| {
+        let mut buffer = [0; 4096];
+        while said.last().is_none_or(|message| message != last) {
+            let length = socket.recv(&mut buffer).unwrap_or_else(|error| panic!("{last} was never said ({error}): {said:?}"));
+            said.push(String::from_utf8_lossy(&buffer[..length]).into_owned());
+        }
+        said.clone()
+    };
+    let mut agent = node.serve();
+    agent.summary();
+    assert_eq!(hear("STATUS=configured"), ["READY=1", "STATUS=configured"]);
+    agent.terminate();
+    assert_eq!(hear("STOPPING=1"), ["READY=1", "STATUS=configured", "STOPPING=1"]);
+    assert_eq!(agent.wait().code(), Some(0));
+}
+
+#[test]
+fn memory_stays_small() {
+    let node = Node::new();
+    node.describe();
+    let mut agent = node.serve();
+    agent.summary();
+    let peak = agent.peak_memory_kib();
+    assert!(peak < 15 * 1024, "VmHWM is {peak} KiB, needed less than 15 MiB");
+}
+
+#[test]
+fn facts_say_what_is_and_what_cannot_be_told() {
+    let node = Node::without_bus();
+    let facts = node.agent_in_root(&["facts"]);
+    assert_eq!(facts.status.code(), Some(1));
+    let screen = String::from_utf8(facts.stdout).unwrap();
+    assert!(
+        screen.contains("Image       unknown\n") && screen.contains("\n  next: boot an image that Basalt built\n"),
+        "{screen}"
+    );
+    node.describe();
+    let facts = node.agent_in_root(&["facts", "--json"]);
+    assert!(facts.status.success());
+    let facts: serde_json::Value = serde_json::from_slice(&facts.stdout).unwrap();
+    assert_eq!(facts["deployment"]["checksum"], node::CHECKSUM);
+    assert!(!node.path("var").exists(), "facts change nothing");
+}
