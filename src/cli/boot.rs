@@ -44,7 +44,9 @@ pub fn run(args: &BootArgs, context: &Context) -> Result<()> {
             .into());
     }
     let read = |path: &Option<PathBuf>| -> Result<Option<String>> {
-        path.as_ref().map(|path| fs::read_to_string(path).with_context(|| format!("{}: cannot be read", path.display()))).transpose()
+        path.as_ref()
+            .map(|path| fs::read_to_string(path).with_context(|| format!("{}: cannot be read", path.display())))
+            .transpose()
     };
     let login = Login { ssh_keys: read(&args.ssh_key)?, password_hash: read(&args.password_hash)? };
     let writes = if args.keep { Writes::Kept } else { Writes::Discarded };

@@ -21,7 +21,8 @@ pub struct CacheArgs {
 pub fn run(args: &CacheArgs, context: &Context) -> Result<()> {
     let store = context.store()?;
     let mut lines = format!("{}\n", store.root().display());
-    let mut names: Vec<_> = fs::read_dir(store.root())?.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    let mut names: Vec<_> =
+        fs::read_dir(store.root())?.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
     names.sort();
     for path in names {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();

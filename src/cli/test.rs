@@ -122,7 +122,10 @@ fn screen(guest: &mut Running, disk: &Path, seconds: u64) -> Result<String> {
         ("kernel", ask("uname -r")?),
         ("deployment", ask("ostree admin status | sed -n 's/^\\* //p'")?),
         ("secure boot", ask("cat /sys/kernel/security/lockdown")?),
-        ("agent", ask("busctl --json=short get-property org.basalt.FirstBoot1 /org/basalt/FirstBoot1 org.basalt.FirstBoot1 State")?),
+        (
+            "agent",
+            ask("busctl --json=short get-property org.basalt.FirstBoot1 /org/basalt/FirstBoot1 org.basalt.FirstBoot1 State")?,
+        ),
         ("root", ask("df -h --output=size,avail /var | tail -1 | awk '{print $1 \" size, \" $2 \" free\"}'")?),
     ];
     rows.push(("booted in", format!("{seconds} s, in QEMU")));

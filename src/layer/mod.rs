@@ -3,6 +3,7 @@
 //! To add a kind: a variant of [`crate::plan::LayerContent`], a file here with its producer, a row in [`produce`].
 
 pub mod agent;
+pub mod builtin;
 pub mod cache;
 pub mod debian;
 pub mod files;

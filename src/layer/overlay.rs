@@ -14,11 +14,14 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
-use crate::digest::Hasher;
+use crate::digest::{Digest, Hasher};
 use crate::failure::{Failure, Kind};
 use crate::host::interrupt;
+use crate::layer::cache;
+use crate::lock::OVERLAY_KIND;
 use crate::recipe::secrets;
-use crate::tree::{Content, LeafKind, Meta, Node, Pack, Tree, TreePath};
+use crate::store::Store;
+use crate::tree::{Content, LeafKind, Meta, Node, Pack, Tree, TreePath, dump};
 
 /// Files up to this length stay in memory ...
 const SMALL: u64 = 64 << 10;
@@ -258,6 +261,25 @@ impl Spooled {
         self.out.flush()?;
         Ok(Content::packed(Arc::clone(&self.pack), start, self.offset - start, hasher.finish()))
     }
+}
+
+/// The tree of a locked overlay, from the store: imported when it was locked, and checked against its digest here.
+///
+/// # Errors
+/// [`Kind::Input`] when the store does not have it, or has something else under its digest.
+pub fn produce(name: &str, digest: &Digest, store: &Store) -> Result<Tree> {
+    let Some(folder) = store.entry(OVERLAY_KIND, digest) else {
+        return Err(Failure::new(Kind::Input, format!("{name} ({digest}) is not in the cache"))
+            .hint("build from the recipe, or from the folder that `basalt vendor` made")
+            .into());
+    };
+    let tree = cache::read(&folder)?;
+    let found = dump::digest(&tree);
+    if found != *digest {
+        let what = format!("{}: its digest differs: needed {digest}, found {found}", folder.display());
+        return Err(Failure::new(Kind::Input, what).hint("remove this folder and build from the recipe again").into());
+    }
+    Ok(tree)
 }
 
 #[cfg(test)]
