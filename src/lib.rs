@@ -6,3 +6,4 @@ pub mod host;
 pub mod progress;
 pub mod store;
 pub mod tree;
+pub mod vm;
