@@ -11,3 +11,6 @@ mod root;
 
 pub use fetch::fetch;
 pub use resolve::{Request, Resolved, resolve};
+
+#[cfg(test)]
+mod tests;
