@@ -22,6 +22,7 @@ use crate::format::extents::Extents;
 use crate::format::fat::{self, FatError};
 use crate::format::gpt::{self, ALIGNMENT};
 use crate::plan::{self, PlanId};
+use crate::sysroot;
 use crate::tree::{LeafKind, Node, Tree};
 
 const MIB: u64 = 1 << 20;
@@ -101,9 +102,9 @@ enum Role {
 impl Role {
     const fn label(self) -> &'static str {
         match self {
-            Self::Esp => "EFI-SYSTEM",
-            Self::Boot => "boot",
-            Self::Root => "root",
+            Self::Esp => sysroot::ESP_LABEL,
+            Self::Boot => sysroot::BOOT_LABEL,
+            Self::Root => sysroot::ROOT_LABEL,
         }
     }
 
