@@ -19,7 +19,21 @@ const SHOWN: usize = 10;
 /// # Errors
 /// [`Kind::Invalid`]: layers that disagree (all paths, both layers), a file where an image cannot have one (layer and path), not
 /// exactly one kernel, programs for another architecture.
-pub fn assemble(layers: Vec<Layer>, image: &Image) -> Result<Tree> {
+pub fn assemble(layers: &[Layer], image: &Image) -> Result<Tree> {
+    let mut tree = merged(layers)?;
+    kernel::settle(&mut tree, image.architecture)?;
+    move_etc(&mut tree)?;
+    layout::settle(&mut tree)?;
+    identity::write(&mut tree, image)?;
+    var::settle(&mut tree)?;
+    Ok(tree)
+}
+
+/// Lays `layers` over one another, lowest first, as they are: what a layer of settings looks at.
+///
+/// # Errors
+/// [`Kind::Invalid`]: layers that disagree, a file where an image cannot have one.
+pub fn merged(layers: &[Layer]) -> Result<Tree> {
     for (index, layer) in layers.iter().enumerate() {
         check(layer, index == 0)?;
     }
@@ -35,11 +49,6 @@ pub fn assemble(layers: Vec<Layer>, image: &Image) -> Result<Tree> {
         let wins = |path: &TreePath| layer.replaces.iter().any(|replaced| path.is_within(replaced));
         merge(&mut tree, &layer.tree, wins).map_err(|conflicts| disagreement(&layers[..index], layer, &conflicts))?;
     }
-    kernel::settle(&mut tree, image.architecture)?;
-    move_etc(&mut tree)?;
-    layout::settle(&mut tree)?;
-    identity::write(&mut tree, image)?;
-    var::settle(&mut tree)?;
     Ok(tree)
 }
 

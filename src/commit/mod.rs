@@ -9,16 +9,20 @@
 //! is. [`write`] hands the tree to libostree; only what the repository does not know yet is read.
 
 mod assemble;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod identity;
 mod kernel;
 mod known;
 mod layout;
 mod object;
 mod repository;
+#[cfg(test)]
+mod tests;
 mod var;
 mod write;
 
-pub use assemble::assemble;
+pub use assemble::{assemble, merged};
 pub use object::{MetadataObject, ObjectKind};
 pub use write::write;
 

@@ -18,13 +18,16 @@ const FOLDERS: [&str; 2] = ["/usr/lib/tmpfiles.d", "/usr/etc/tmpfiles.d"];
 const FACTORY: &str = "/usr/share/factory";
 /// Line types that make what they name.
 const MAKING: [char; 8] = ['d', 'D', 'v', 'q', 'Q', 'L', 'C', 'f'];
+/// Line types that set access lists and extended attributes.
+const MARKING: [char; 4] = ['a', 'A', 't', 'T'];
 
 /// Empties `/var` and writes the lines that make it again. What another tmpfiles.d file makes already gets no second line.
 ///
 /// # Errors
-/// [`Kind::Invalid`]: a folder with extended attributes. A file of tmpfiles.d that cannot be read.
+/// [`Kind::Invalid`]: extended attributes (access lists are some) that no line of tmpfiles.d sets.
 pub fn settle(tree: &mut Tree) -> Result<()> {
-    let declared = declared(tree)?;
+    let made = named_by(tree, &MAKING)?;
+    let marked = named_by(tree, &MARKING)?;
     let var = TreePath::parse("/var")?;
     let mut content = Tree::new();
     if let Some(Node::Directory(directory)) = tree.remove(&var) {
@@ -33,17 +36,17 @@ pub fn settle(tree: &mut Tree) -> Result<()> {
     let mut lines = String::from("# Folders and links that the image's packages and layers have under /var.\n");
     lines.push_str("d /run/media 0755 0 0 -\n");
     for (path, node) in content.walk().filter(|(path, _)| *path != var) {
-        if declared.contains(&path.to_string()) {
-            continue;
-        }
         let Meta { uid, gid, mode, xattrs, .. } = node.meta();
-        if !xattrs.is_empty() {
+        if !xattrs.is_empty() && !marked.contains(&path.to_string()) {
             return Err(Failure::new(
                 Kind::Invalid,
                 format!("{path}: extended attributes under /var cannot be part of an image"),
             )
             .hint("set them with a line `t` in a file in /usr/lib/tmpfiles.d")
             .into());
+        }
+        if made.contains(&path.to_string()) {
+            continue;
         }
         let name = quoted(&path.to_string());
         match node {
@@ -62,27 +65,27 @@ pub fn settle(tree: &mut Tree) -> Result<()> {
     Ok(())
 }
 
-/// The paths that the tree's own tmpfiles.d files make.
-fn declared(tree: &Tree) -> Result<BTreeSet<String>> {
+/// The paths that lines of these types name in the tree's own tmpfiles.d files.
+fn named_by(tree: &Tree, types: &[char]) -> Result<BTreeSet<String>> {
     let mut paths = BTreeSet::new();
     for folder in FOLDERS {
         let folder = TreePath::parse(folder)?;
         let Some(directory) = tree.directory(&folder) else { continue };
         for name in directory.children.keys().filter(|name| name.ends_with(".conf")) {
             let Some(content) = tree.file(&folder.join(name)) else { continue };
-            paths.extend(made_by(&String::from_utf8_lossy(&content.bytes()?)));
+            paths.extend(paths_of(&String::from_utf8_lossy(&content.bytes()?), types));
         }
     }
     Ok(paths)
 }
 
-/// The paths that the lines of a tmpfiles.d file make.
-fn made_by(text: &str) -> impl Iterator<Item = String> {
-    text.lines().filter_map(|line| {
+/// The paths that lines of these types name in a tmpfiles.d file.
+fn paths_of(text: &str, types: &[char]) -> impl Iterator<Item = String> {
+    text.lines().filter_map(move |line| {
         let mut fields = line.split_whitespace();
         let kind = fields.next()?;
         let path = fields.next()?;
-        kind.starts_with(MAKING).then(|| path.trim_end_matches('/').to_owned())
+        kind.starts_with(types).then(|| path.trim_end_matches('/').to_owned())
     })
 }
 
@@ -120,7 +123,7 @@ mod tests {
     #[test]
     fn lines_that_make_something() {
         let text = "# d /no\nd /var/log 0755 - - -\nL+ /var/run - - - - ../run\nx /var/tmp/x\nq /var/tmp/ 1777\n";
-        let paths: Vec<_> = made_by(text).collect();
+        let paths: Vec<_> = paths_of(text, &MAKING).collect();
         assert_eq!(paths, ["/var/log", "/var/run", "/var/tmp"]);
     }
 }

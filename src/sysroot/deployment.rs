@@ -39,11 +39,14 @@ pub fn put_surroundings(root: &mut Tree, layout: &Layout) -> Result<()> {
     // The node's libostree leaves this mark once it has labelled /var; it has no labels.
     let mark = Node::file(layout.meta(0o644), Content::from_bytes([]));
     root.put(&stateroot.join("var").join(".ostree-selabeled"), mark)?;
-    let mut backing = stateroot;
-    for folder in ["backing", &deployment, "root-transient"] {
-        backing = backing.join(folder);
-        root.put(&backing, Node::Directory(Directory::new(layout.meta(0o700))))?;
+    let backing = format!("{stateroot}/backing");
+    let scratch = format!("{backing}/{deployment}/root-transient");
+    let own = format!("{backing}/{deployment}");
+    let work = format!("{scratch}/work");
+    for folder in [&backing, &own, &scratch, &work] {
+        root.put(&TreePath::parse(folder)?, Node::Directory(Directory::new(layout.meta(0o700))))?;
     }
+    root.make_directory(&TreePath::parse(&format!("{scratch}/upper"))?)?;
 
     let name = layout.name();
     let link = format!("/ostree/boot.1.1/{name}/{}/0", layout.boot_checksum);

@@ -16,6 +16,9 @@ mod esp;
 mod grub;
 mod repository;
 
+#[cfg(test)]
+mod tests;
+
 use anyhow::Result;
 
 use crate::architecture::Architecture;
