@@ -15,7 +15,6 @@ use crate::progress::{Sink, Stage, Unit};
 use crate::source;
 use crate::store::Store;
 use crate::sysroot::{self, Sysroot};
-use crate::tree::Tree;
 
 /// What a build answers.
 #[derive(Debug)]
@@ -36,7 +35,7 @@ pub fn build(plan: &Plan, formats: &[Format], out: &Path, store: &Store, sink: &
     }
     let layers = produce(plan, store, sink)?;
     let info = CommitInfo { image: image(plan), branch: branch(plan), layers: names(&layers) };
-    let tree = commit::assemble(layers, &info.image)?;
+    let tree = commit::assemble(&layers, &info.image)?;
     let commit = commit::write(&tree, &info, store, sink)?;
     let sysroot = sysroot::stage(&commit, &tree, &options(plan))?;
     let disk = disk::layout(trees(&sysroot), &plan.disk, &identity(plan))?;
@@ -68,8 +67,7 @@ fn produce(plan: &Plan, store: &Store, sink: &dyn Sink) -> Result<Vec<Layer>> {
     let base = layer::debian::produce(&plan.base, plan.architecture, plan.time, store, sink)?;
     let mut layers = vec![Layer::new("base", Vec::new(), base)];
     for wanted in &plan.layers {
-        let below = || layers.iter().map(|layer| &layer.tree);
-        layers.push(layer::produce(wanted, below(), store)?);
+        layers.push(layer::produce(wanted, &layers, store)?);
     }
     Ok(layers)
 }
@@ -150,13 +148,4 @@ pub fn inputs(plan: &Plan) -> Inputs {
         }
     }
     inputs
-}
-
-/// The merged tree of layers, for a layer that is made from what lies below it. Disputes are told when the tree is assembled.
-pub(crate) fn overlaid<'a>(mut layers: impl Iterator<Item = &'a Tree>) -> Tree {
-    let mut tree = layers.next().cloned().unwrap_or_default();
-    for layer in layers {
-        let _disputes_are_told_later = crate::tree::merge(&mut tree, layer, |_| true);
-    }
-    tree
 }

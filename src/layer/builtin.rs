@@ -51,6 +51,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_overlays_that_recipes_get_by_themselves_are_here() {
+        for name in [crate::recipe::defaults::NODE_OVERLAY, crate::recipe::defaults::AGENT_OVERLAY] {
+            assert!(names().any(|known| known == name), "{name}");
+        }
+    }
+
+    #[test]
     fn entries_become_a_tree() {
         let entries =
             [("/usr", Entry::Folder), ("/usr/a", Entry::File { executable: true, bytes: b"x" }), ("/usr/b", Entry::Link("a"))];

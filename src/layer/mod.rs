@@ -12,8 +12,8 @@ pub mod settings;
 
 use anyhow::{Context, Result};
 
+use crate::commit;
 use crate::digest::Digest;
-use crate::pipeline::overlaid;
 use crate::plan::{self, LayerContent};
 use crate::store::Store;
 use crate::tree::{Tree, TreePath, dump};
@@ -40,18 +40,20 @@ impl Layer {
     }
 }
 
-/// Produces a layer of a plan. `below` are the trees under it, lowest first.
-pub fn produce<'a>(wanted: &plan::Layer, below: impl Iterator<Item = &'a Tree>, store: &Store) -> Result<Layer> {
+/// Produces a layer of a plan. `below` are the layers under it, lowest first.
+pub fn produce(wanted: &plan::Layer, below: &[Layer], store: &Store) -> Result<Layer> {
     let name = &wanted.name;
     let mut removals = Vec::new();
     let tree = match &wanted.content {
         LayerContent::Overlay { digest } => overlay::produce(name, digest, store),
         LayerContent::Agent { sha256, size } => agent::produce(*sha256, *size, store),
         LayerContent::Files { files } => files::produce(files, store),
-        LayerContent::Settings(settings) => settings::produce(settings, &overlaid(below)).map(|made| {
-            removals = made.removals;
-            made.tree
-        }),
+        LayerContent::Settings(settings) => {
+            commit::merged(below).and_then(|below| settings::produce(settings, &below)).map(|made| {
+                removals = made.removals;
+                made.tree
+            })
+        }
     };
     let tree = tree.with_context(|| format!("layer {name}"))?;
     Ok(Layer { removals, ..Layer::new(name, wanted.replaces.clone(), tree) })

@@ -168,7 +168,7 @@ mod tests {
         let (recipe, lock) = reference();
         let plan = resolve(&recipe, &lock, Architecture::Amd64).unwrap();
         let names: Vec<_> = plan.layers.iter().map(|layer| layer.name.as_str()).collect();
-        assert_eq!(names, ["overlay 10-basalt-node", "agent", "files", "settings"]);
+        assert_eq!(names, ["overlay 10-basalt-node", "overlay 50-basalt-firstboot", "agent", "files", "settings"]);
     }
 
     #[test]

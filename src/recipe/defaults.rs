@@ -8,8 +8,10 @@ use crate::architecture::Architecture;
 pub const SUITE: &str = "trixie";
 /// The components without `[base] components`.
 pub const COMPONENTS: [&str; 1] = ["main"];
-/// The overlays that come with Basalt and lie over every base.
-pub const OVERLAYS: [&str; 1] = ["10-basalt-node"];
+/// The shipped overlay that every image gets which is not minimal: how a node comes up.
+pub const NODE_OVERLAY: &str = "10-basalt-node";
+/// The shipped overlay that comes with the agent: its unit and its place on the bus.
+pub const AGENT_OVERLAY: &str = "50-basalt-firstboot";
 /// The agent's unit, enabled wherever the agent is.
 pub const AGENT_UNIT: &str = "basalt-firstboot.service";
 

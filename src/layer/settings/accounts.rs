@@ -80,7 +80,11 @@ fn put_keys(settings: &Settings, below: &Tree, produced: &mut Produced) -> Resul
         let text: String = keys.iter().flat_map(|key| [key.trim(), "\n"]).collect();
         produced.put(&TreePath::parse(&format!("{KEYS}/{name}"))?, text)?;
     }
-    produced.replace(&TreePath::parse(SSHD)?, format!("AuthorizedKeysFile .ssh/authorized_keys {KEYS}/%u\n"), below)
+    produced.replace(
+        &TreePath::parse(SSHD)?,
+        format!("AuthorizedKeysFile .ssh/authorized_keys /run/basalt/authorized_keys/%u {KEYS}/%u\n"),
+        below,
+    )
 }
 
 /// Names and numbers that the layers below give out.

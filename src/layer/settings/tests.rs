@@ -208,7 +208,7 @@ fn people_are_declared_and_systemd_makes_them() {
     assert_eq!(text(&tree, "/usr/lib/basalt/authorized_keys/root"), "ssh-ed25519 BBBB root\n");
     assert_eq!(
         text(&tree, "/etc/ssh/sshd_config.d/50-basalt.conf"),
-        "AuthorizedKeysFile .ssh/authorized_keys /usr/lib/basalt/authorized_keys/%u\n"
+        "AuthorizedKeysFile .ssh/authorized_keys /run/basalt/authorized_keys/%u /usr/lib/basalt/authorized_keys/%u\n"
     );
     assert_eq!(
         (text(&tree, "/etc/hostname"), text(&tree, "/etc/systemd/network/10-all.network")),

@@ -66,7 +66,7 @@ impl Checker<'_> {
         numbers
     }
 
-    pub(super) fn overlays(&mut self, written: &[written::Overlay], minimal: bool) -> Vec<Overlay> {
+    pub(super) fn overlays(&mut self, written: &[written::Overlay], minimal: bool, agent: bool) -> Vec<Overlay> {
         let mut overlays: Vec<Overlay> = Vec::new();
         for overlay in written {
             let (source, place) = match (&overlay.path, &overlay.builtin) {
@@ -101,10 +101,11 @@ impl Checker<'_> {
             let modes = modes.collect();
             overlays.push(Overlay { source, replaces, modes });
         }
-        let ours = defaults::OVERLAYS.map(|name| OverlaySource::Builtin(name.to_owned()));
-        let missing: Vec<_> = ours
+        let wanted = [(defaults::NODE_OVERLAY, !minimal), (defaults::AGENT_OVERLAY, agent)];
+        let missing: Vec<_> = wanted
             .into_iter()
-            .filter(|source| !minimal && !overlays.iter().any(|overlay| overlay.source == *source))
+            .filter_map(|(name, wanted)| wanted.then(|| OverlaySource::Builtin(name.to_owned())))
+            .filter(|source| !overlays.iter().any(|overlay| overlay.source == *source))
             .map(|source| Overlay { source, replaces: Vec::new(), modes: BTreeMap::new() })
             .collect();
         overlays.splice(0..0, missing);

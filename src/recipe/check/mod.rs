@@ -59,7 +59,7 @@ impl Checker<'_> {
             name: self.needed("name", written.name.as_ref(), "gpu-node", names::image),
             version: self.needed("version", written.version.as_ref(), "1.0", names::version),
             architectures: self.architectures(written.architectures.as_ref()),
-            overlays: self.overlays(&written.overlays, base.minimal),
+            overlays: self.overlays(&written.overlays, base.minimal, agent.is_some()),
             agent,
             files,
             kernel_args: self.list("kernel.args", &written.kernel.args, names::kernel_arg),
