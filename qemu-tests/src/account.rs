@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 use nix::unistd::{Uid, User, getgid, getuid};
@@ -81,12 +82,14 @@ impl Account {
 
 /// The account for tests, made when it is missing. Only root gets here.
 fn ordinary_user() -> Result<User> {
+    // Cases of one program run side by side: useradd twice would grant the numbers twice.
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _one = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(user) = User::from_name(NAME)? {
         return Ok(user);
     }
     let made = Command::new("useradd").args(["--create-home", "--comment", "Basalt's tests", NAME]).output();
     let made = made.context("useradd: cannot be started")?;
-    // Another case may have made it meanwhile.
     let user = User::from_name(NAME)?;
     let user = user.with_context(|| format!("useradd {NAME}: {}", String::from_utf8_lossy(&made.stderr).trim()))?;
     let granted = fs::read_to_string("/etc/subuid").unwrap_or_default();
