@@ -21,6 +21,7 @@ mod console;
 mod credential;
 mod feed;
 mod firmware;
+mod folder;
 mod machine;
 mod overlay;
 mod process;

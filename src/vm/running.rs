@@ -7,13 +7,12 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
-
 use super::arguments::{self, Files};
 use super::channel::{self, Channel, ChannelError, Output};
 use super::console::Console;
 use super::feed::Stopped;
 use super::firmware::Firmware;
+use super::folder::Folder;
 use super::machine::{Bus, Machine, SectorSize, Writes};
 use super::overlay::{self, Format};
 use super::process::Process;
@@ -28,7 +27,7 @@ pub struct Running {
     files: Files,
     live: Option<Live>,
     /// Overlay, firmware variables, credentials, sockets. Removed last.
-    _folder: TempDir,
+    _folder: Folder,
 }
 
 /// One run of QEMU.
@@ -55,8 +54,7 @@ impl Machine {
         tools::need(&TOOLS, "running an image")?;
         check(&self)?;
         let firmware = Firmware::find(self.secure_boot)?;
-        let parent = std::env::var_os("TMPDIR").map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from);
-        let folder = tempfile::Builder::new().prefix("basalt-vm.").tempdir_in(&parent).map_err(|e| io_failure(&parent, &e))?;
+        let folder = Folder::new().map_err(|error| Failure::new(Kind::Failed, format!("a folder for the machine: {error}")))?;
         let disk = open_disk(&self, folder.path())?;
         let files = Files { folder: folder.path().to_owned(), disk, firmware };
         let live = Live::start(&self, &files)?;
