@@ -38,7 +38,7 @@ const DRACUT: [&str; 10] = [
     "ostree",
     "--tmpdir=/var/tmp",
     "--compress",
-    "zstd -19 -T1 -q",
+    "zstd -9 -T1 -q",
 ];
 
 /// libostree's configuration in the initramfs: `/sysroot` read-only, no composefs.
