@@ -1,5 +1,6 @@
 //! The command line: one match from verb to function.
 
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -77,12 +78,12 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 fn print(output: &Output, value: &impl Serialize, screen: &str) -> anyhow::Result<()> {
-    if output.json {
-        println!("{}", serde_json::to_string_pretty(value)?);
-    } else {
-        print!("{screen}");
+    let text = if output.json { serde_json::to_string_pretty(value)? + "\n" } else { screen.to_owned() };
+    match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
+        // The reader has seen enough (`| head`).
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.context("cannot write to standard output"),
     }
-    Ok(())
 }
 
 #[cfg(test)]

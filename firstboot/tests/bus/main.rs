@@ -195,7 +195,14 @@ fn facts_say_what_is_and_what_cannot_be_told() {
         screen.contains("Image       unknown\n") && screen.contains("\n  next: boot an image that Basalt built\n"),
         "{screen}"
     );
+    let full = node.agent_to(&["facts"], fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+    assert_eq!(full.status.code(), Some(1));
+    assert!(String::from_utf8(full.stderr).unwrap().contains("cannot write to standard output: No space left"));
     node.describe();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let closed = node.agent_to(&["facts"], writer);
+    assert_eq!((closed.status.code(), closed.stderr.as_slice()), (Some(0), &b""[..]), "`| head` is no failure");
     let facts = node.agent_in_root(&["facts", "--json"]);
     assert!(facts.status.success());
     let facts: serde_json::Value = serde_json::from_slice(&facts.stdout).unwrap();

@@ -129,6 +129,13 @@ impl Node {
         self.command().args(args).arg("--root").arg(self.path("")).output().unwrap()
     }
 
+    /// The same, with standard output going to `stdout`.
+    pub fn agent_to(&self, args: &[&str], stdout: impl Into<Stdio>) -> Output {
+        let mut command = self.command();
+        command.args(args).arg("--root").arg(self.path("")).stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped());
+        command.spawn().unwrap().wait_with_output().unwrap()
+    }
+
     fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_basalt-firstboot"));
         command.env_clear().env("DBUS_SYSTEM_BUS_ADDRESS", self.address());

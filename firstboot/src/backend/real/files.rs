@@ -1,5 +1,6 @@
 //! Files below a root folder. The kernel resolves every path inside it (`openat2(2)` with `RESOLVE_IN_ROOT`), so that an absolute
-//! link in a test's folder, or on a mounted disk, cannot lead out of it.
+//! link in a test's folder, or on a mounted disk, cannot lead out of it. Out of "/" nothing leads: there plain `openat(2)` does,
+//! and must, because systemd's `RestrictSUIDSGID=` in the agent's unit answers `openat2` with "Function not implemented".
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -16,6 +17,15 @@ use crate::backend::{Doing, FileError, Files, READ_LIMIT};
 /// A root folder, held open.
 pub struct Root {
     folder: OwnedFd,
+    lookup: Lookup,
+}
+
+/// How paths are resolved.
+enum Lookup {
+    /// The root is that of the process.
+    Plain,
+    /// The root is a folder that nothing may lead out of.
+    Confined,
 }
 
 /// How often a path is looked up again when somebody renames a folder meanwhile (`EAGAIN`).
@@ -28,11 +38,16 @@ impl Root {
     /// When it is no folder that can be opened.
     pub fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        Ok(Self { folder: fcntl::open(path, flags, Mode::empty())? })
+        let lookup = if path == Path::new("/") { Lookup::Plain } else { Lookup::Confined };
+        Ok(Self { folder: fcntl::open(path, flags, Mode::empty())?, lookup })
     }
 
     fn lookup(&self, path: &str, flags: OFlag) -> Result<OwnedFd, Errno> {
-        let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_IN_ROOT);
+        let flags = flags | OFlag::O_CLOEXEC;
+        if matches!(self.lookup, Lookup::Plain) {
+            return fcntl::openat(&self.folder, path, flags, Mode::empty());
+        }
+        let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_IN_ROOT);
         let mut result = Err(Errno::EAGAIN);
         for _ in 0..LOOKUPS {
             result = fcntl::openat2(&self.folder, path, how);
@@ -183,6 +198,18 @@ mod tests {
         assert_eq!(root.read("/climbing").unwrap(), b"mine");
         assert_eq!(root.read_link("/absolute").unwrap(), "/etc/os-release");
         assert!(root.read_link("/etc/os-release").is_err());
+    }
+
+    #[test]
+    fn the_root_of_the_process_is_a_root_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        symlink(path("to"), path("link")).unwrap();
+        let root = Root::open(std::path::Path::new("/")).unwrap();
+        root.replace(&path("a/to"), b"new").unwrap();
+        assert_eq!(root.read(&path("a/to")).unwrap(), b"new");
+        assert_eq!(root.read_link(&path("link")).unwrap(), path("to"));
+        assert!(root.read("/proc/self/mountinfo").is_ok());
     }
 
     #[test]
