@@ -5,8 +5,6 @@ SHELL := /bin/bash
 RECIPE ?= image-recipes/gpu-node.toml
 OUT ?= out
 BASALT := target/release/basalt
-# The agent's bytes must not tell in which folder it was built.
-AGENT_FLAGS := --remap-path-prefix=$(CURDIR)=/basalt --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo
 
 .PHONY: image test soak bench fuzz programs packages lint unit cli vm clean
 
@@ -16,8 +14,7 @@ image: programs
 
 programs: packages
 	cargo build --release --locked -p basalt
-	RUSTFLAGS="$(AGENT_FLAGS)" cargo build --release --locked -p basalt-firstboot --target-dir target/agent
-	install -m 755 target/agent/release/basalt-firstboot target/release/basalt-firstboot
+	install -m 755 "$$(firstboot/build.sh)" target/release/basalt-firstboot
 
 packages:
 	@.ci/install-packages
@@ -37,7 +34,7 @@ vm: programs
 
 # What `make test` shows once, repeated and at scale.
 soak: programs
-	BASALT_SOAK=1 cargo test --release --locked -p qemu-tests -- --test-threads=1 --nocapture soak_
+	cargo test --release --locked -p qemu-tests -- --test-threads=1 --nocapture soak_
 
 bench: programs
 	cargo bench --locked --bench ratios

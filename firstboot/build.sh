@@ -11,5 +11,5 @@ flags=("--remap-path-prefix=$PWD=/basalt" "--remap-path-prefix=${CARGO_HOME:-$HO
 # Encoded: a folder's name may hold a blank.
 export CARGO_ENCODED_RUSTFLAGS="${flags[0]}"$'\x1f'"${flags[1]}"$'\x1f'"${flags[2]}"
 unset RUSTFLAGS CARGO_INCREMENTAL CARGO_BUILD_TARGET
-cargo build --release --locked -p basalt-firstboot --target-dir "$target" "$@" >&2
-echo "$target/release/basalt-firstboot"
+cargo build --profile agent --locked -p basalt-firstboot --target-dir "$target" "$@" >&2
+echo "$target/agent/basalt-firstboot"
