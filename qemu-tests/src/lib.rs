@@ -7,8 +7,10 @@ mod account;
 mod image;
 mod programs;
 mod scratch;
+mod warm;
 
 pub use account::Account;
 pub use image::{Image, reference_image};
 pub use programs::{Basalt, Ran, agent, basalt, repository};
 pub use scratch::Scratch;
+pub use warm::{Warm, assert_whole, manifest};

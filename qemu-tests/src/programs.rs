@@ -44,6 +44,7 @@ pub struct Basalt {
     args: Vec<OsString>,
     env: Vec<(String, OsString)>,
     account: Account,
+    under: Vec<OsString>,
     folder: Option<PathBuf>,
     limit: Duration,
 }
@@ -84,7 +85,7 @@ impl Basalt {
     /// `basalt ARGS...`, as the account that runs the tests.
     pub fn new(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
         let args = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
-        Self { args, env: Vec::new(), account: Account::Tests, folder: None, limit: LIMIT }
+        Self { args, env: Vec::new(), account: Account::Tests, under: Vec::new(), folder: None, limit: LIMIT }
     }
 
     /// Adds an argument.
@@ -114,6 +115,13 @@ impl Basalt {
         self
     }
 
+    /// Runs it by another program (`unshare --net`, `taskset --cpu-list 0`), which gets its path and arguments as its last arguments.
+    #[must_use]
+    pub fn under(mut self, words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        self.under.extend(words.into_iter().map(|word| word.as_ref().to_owned()));
+        self
+    }
+
     /// Runs in `folder`.
     #[must_use]
     pub fn folder(mut self, folder: &Path) -> Self {
@@ -132,8 +140,12 @@ impl Basalt {
     pub fn spawn(&self, scratch: &Scratch) -> Result<Child> {
         // An account may be unable to reach the target folder (below /root, say).
         let program = scratch.program(&basalt()?)?;
-        let mut command: Command = self.account.command(&program, scratch)?;
-        command.args(&self.args).envs(self.env.iter().map(|(name, value)| (name, value)));
+        // The builder looks for the agent beside itself.
+        scratch.program(&agent()?)?;
+        let mut words = self.under.clone();
+        words.push(program.into_os_string());
+        let mut command: Command = self.account.command(Path::new(&words[0]), scratch)?;
+        command.args(&words[1..]).args(&self.args).envs(self.env.iter().map(|(name, value)| (name, value)));
         command.current_dir(self.folder.as_deref().unwrap_or(scratch.path()));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         command.spawn().with_context(|| format!("{command:?}"))

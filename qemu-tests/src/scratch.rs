@@ -56,7 +56,7 @@ impl Scratch {
     }
 
     /// A program where every account can run it.
-    pub(crate) fn program(&self, program: &Path) -> Result<PathBuf> {
+    pub fn program(&self, program: &Path) -> Result<PathBuf> {
         let folder = self.path().join("bin");
         let to = folder.join(program.file_name().context("a program without a name")?);
         if !to.exists() {

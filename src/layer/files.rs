@@ -20,7 +20,12 @@ pub fn produce(files: &BTreeMap<TreePath, FileSpec>, store: &Store) -> Result<Tr
             FileContent::Blob { sha256, size } => LeafKind::File(blob(store, *sha256, *size, &format!("file {path}"))?),
             FileContent::Symlink(target) => LeafKind::Symlink(target.clone()),
         };
-        let node = Node::Leaf(Leaf { meta: meta(spec).with_context(|| path.to_string())?, kind }.into());
+        let mut meta = meta(spec).with_context(|| path.to_string())?;
+        if matches!(kind, LeafKind::Symlink(_)) {
+            // The only mode that Linux and libostree know for one; another makes `ostree fsck` on the node fail.
+            meta.mode = 0o777;
+        }
+        let node = Node::Leaf(Leaf { meta, kind }.into());
         tree.put(path, node)?;
     }
     Ok(tree)
@@ -61,6 +66,8 @@ mod tests {
         assert_eq!(tree.file(&path("/etc/blob")).unwrap().bytes().unwrap(), b"blob");
         let meta = tree.get(&path("/etc/text")).unwrap().meta();
         assert_eq!((meta.mode, meta.uid, meta.gid, meta.xattrs["user.a"].as_slice()), (0o4750, 1, 2, &[0, 1][..]));
+        let link = tree.get(&path("/etc/link")).unwrap().meta();
+        assert_eq!((link.mode, link.uid), (0o777, 1));
         let gone = BTreeMap::from([(path("/etc/x"), spec(FileContent::Blob { sha256: Digest::of(b"no"), size: 2 }))]);
         let error = produce(&gone, &store).unwrap_err().to_string();
         assert!(error.starts_with("file /etc/x ("), "{error}");

@@ -1,0 +1,106 @@
+//! Locks, saved plans and vendored folders: what a build may take, and what it says when an input is missing or another.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+use basalt::failure::Kind;
+use nix::unistd::getuid;
+use qemu_tests::{Warm, assert_whole, manifest};
+
+const INPUT: i32 = Kind::Input.exit_code() as i32;
+const IMPORTED: [&str; 4] = ["base", "blobs", "overlay", "ostree"];
+
+#[test]
+fn cli_locked_needs_a_lock() -> Result<()> {
+    let warm = Warm::new()?;
+    fs::remove_file(warm.recipe.with_extension("lock"))?;
+    let ran = warm.build("out")?.arg("--locked").run(&warm.scratch)?.exits(INPUT);
+    ran.says("needed a lock for amd64, found none").says("next: run `basalt lock RECIPE`");
+    assert!(!warm.recipe.with_extension("lock").exists(), "--locked wrote a lock");
+    warm.assert_cache_has_only(&IMPORTED);
+    assert_eq!(fs::read_dir(warm.scratch.path().join("out"))?.count(), 0);
+    Ok(())
+}
+
+#[test]
+fn cli_locked_names_both_digests_of_a_changed_file() -> Result<()> {
+    let warm = Warm::new()?;
+    let text = fs::read_to_string(&warm.recipe)? + "\n[[overlay]]\npath = \"mine\"\n";
+    fs::write(&warm.recipe, text)?;
+    let file = warm.scratch.write("image-recipes/mine/usr/lib/mine/a", "one\n")?;
+    let locked = warm.basalt(["lock"]).arg(&warm.recipe).run(&warm.scratch)?.exits(0);
+    assert!(locked.stdout.contains("overlay mine: added 1 files"), "{}", locked.stdout);
+    let lock = fs::read_to_string(warm.recipe.with_extension("lock"))?;
+    fs::write(file, "two\n")?;
+    let ran = warm.build("out")?.arg("--locked").run(&warm.scratch)?.exits(INPUT);
+    let needed =
+        lock.split("name = \"mine\"\ndigest = \"").nth(1).and_then(|rest| rest.get(..64)).context("no digest in the lock")?;
+    let ran = ran.says(&format!("overlay mine: needed sha256 {needed}, found sha256 ")).says("(/usr/lib/mine/a changed)");
+    ran.says("next: run `basalt lock RECIPE`");
+    assert_eq!(fs::read_to_string(warm.recipe.with_extension("lock"))?, lock);
+    warm.assert_cache_has_only(&IMPORTED);
+    assert_eq!(fs::read_dir(warm.scratch.path().join("out"))?.count(), 0);
+    Ok(())
+}
+
+#[test]
+fn cli_offline_names_the_packages_that_are_missing() -> Result<()> {
+    let warm = Warm::new()?;
+    let empty = warm.scratch.folder("empty")?;
+    let lock = fs::read_to_string(warm.recipe.with_extension("lock"))?;
+    let count = lock.matches("\n[[architecture.amd64.package]]").count();
+    let ran = warm.build("out")?.cache(&empty).arg("--offline").run(&warm.scratch)?.exits(INPUT);
+    let message = format!("--offline, and {count} locked packages are not in the cache:\n  adduser ");
+    ran.says(&message).says(&format!("  and {} more\n", count - 10)).says("next: ");
+    assert_whole(&empty, &["blobs", "overlay"]);
+    assert_eq!(fs::read_dir(warm.scratch.path().join("out"))?.count(), 0);
+    Ok(())
+}
+
+#[test]
+fn cli_a_saved_plan_gives_the_bytes_of_its_recipe() -> Result<()> {
+    let warm = Warm::new()?;
+    let plan = warm.basalt(["plan", "--json"]).arg(&warm.recipe).run(&warm.scratch)?.exits(0).stdout;
+    let plan = warm.scratch.write("plan.json", plan)?;
+    warm.basalt(["build", "--offline", "--out", "out"]).arg(plan).run(&warm.scratch)?.exits(0);
+    assert_eq!(warm.manifest("out")?, Warm::expected()?);
+    Ok(())
+}
+
+/// The base is taken over from the warm cache: making it takes minutes, and other cases do.
+#[test]
+fn cli_a_vendored_folder_builds_without_a_network() -> Result<()> {
+    let warm = Warm::new()?;
+    let vendored = warm.scratch.path().join("vendored");
+    warm.basalt(["vendor"]).arg(&warm.recipe).arg(&vendored).run(&warm.scratch)?.exits(0);
+    let other = warm.scratch.folder("other")?;
+    fs::rename(warm.cache.join("base"), other.join("base"))?;
+    fs::remove_dir_all(&warm.cache)?;
+    let alone: &[&str] = if getuid().is_root() { &["unshare", "--net"] } else { &["unshare", "--map-current-user", "--net"] };
+    let build = warm.basalt(["build", "--offline", "--out", "out"]).cache(&other).arg(vendored.join("plan.json"));
+    build.under(alone).run(&warm.scratch)?.exits(0);
+    assert_eq!(manifest(&warm.scratch.path().join("out"))?, Warm::expected()?);
+    Ok(())
+}
+
+#[test]
+fn cli_a_vendored_file_with_another_digest_is_refused() -> Result<()> {
+    let warm = Warm::new()?;
+    let vendored = warm.scratch.path().join("vendored");
+    warm.basalt(["vendor"]).arg(&warm.recipe).arg(&vendored).run(&warm.scratch)?.exits(0);
+    let blobs = vendored.join("store/blobs");
+    let blob = fs::read_dir(&blobs)?.next().context("no blob")??;
+    let needed = blob.file_name().to_string_lossy().into_owned();
+    // A new file: the old one may be shared with a cache.
+    let mut bytes = fs::read(blob.path())?;
+    bytes[100] ^= 1;
+    fs::remove_file(blob.path())?;
+    fs::write(blob.path(), bytes)?;
+    let empty = warm.scratch.folder("empty")?;
+    let build = warm.basalt(["build", "--offline", "--out", "out"]).cache(&empty).arg(vendored.join("plan.json"));
+    let ran = build.run(&warm.scratch)?.exits(INPUT);
+    ran.says(&format!("{needed}: its digest differs: needed {needed}, found ")).says("next: ");
+    assert_whole(&empty, &["blobs"]);
+    assert!(!empty.join("blobs").join(&needed).exists() && !warm.scratch.path().join("out").exists());
+    Ok(())
+}

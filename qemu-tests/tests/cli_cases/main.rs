@@ -1,0 +1,13 @@
+//! What the builder does for people and scripts, seen from outside: messages, exit codes, what lies on the disk afterwards.
+//!
+//! Each case has folders of its own and, where it builds, its own copy of a warm cache: see [`qemu_tests::Warm`].
+
+mod accounts;
+mod inputs;
+mod mirror;
+mod readback;
+mod recipes;
+mod same_bytes;
+mod signals;
+mod space;
+mod words;
