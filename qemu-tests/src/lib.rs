@@ -6,6 +6,7 @@
 mod account;
 mod image;
 mod programs;
+pub mod readers;
 mod scratch;
 
 pub use account::Account;
