@@ -39,6 +39,19 @@ soak: programs
 bench: programs
 	cargo bench --locked --bench ratios
 
+# Each fuzz target for SECONDS seconds. What breaks a reader stays in qemu-tests/fuzz/artifacts: mend it and keep it in the corpus.
+# No sanitizer: there is no unsafe code to watch, and so the stable compiler will do.
+SECONDS ?= 60
+FUZZ := --fuzz-dir qemu-tests/fuzz
+fuzz: packages
+	@command -v c++ >/dev/null || { echo "make fuzz builds libFuzzer, which is C++: apt install g++" >&2; exit 5; }
+	cargo fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz
+	for target in $$(cargo fuzz list $(FUZZ)); do \
+	  mkdir -p target/fuzz/$$target; \
+	  cargo fuzz run $(FUZZ) --sanitizer none $$target target/fuzz/$$target qemu-tests/fuzz/corpus/$$target -- \
+	    -max_total_time=$(SECONDS) -timeout=10 -print_final_stats=1; \
+	done
+
 clean:
 	cargo clean
 	rm -rf $(OUT)

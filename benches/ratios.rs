@@ -39,6 +39,9 @@ struct Row {
     bar: &'static str,
 }
 
+/// A change of the overlay, the same kind in each run.
+type Step<'a> = (&'static str, &'a dyn Fn(usize) -> Result<()>);
+
 struct Bench {
     work: PathBuf,
     program: PathBuf,
@@ -55,12 +58,9 @@ struct Built {
 impl Bench {
     /// A recipe like the reference one, with a big overlay, and a cache that has its packages but no base.
     fn prepare(&self) -> Result<()> {
-        let reference = Path::new("image-recipes/gpu-node.toml").canonicalize()?;
+        copy_tree(Path::new("image-recipes"), &self.work.join("recipes"))?;
         fs::create_dir_all(self.work.join("overlay/usr/share/bench"))?;
-        let text = format!(
-            "name = \"bench\"\nversion = \"1\"\ninclude = [{:?}]\n[[overlay]]\npath = \"overlay\"\n",
-            reference.display().to_string()
-        );
+        let text = "name = \"bench\"\nversion = \"1\"\ninclude = [\"recipes/gpu-node.toml\"]\n[[overlay]]\npath = \"overlay\"\n";
         fs::write(self.work.join("bench.toml"), text)?;
         let default = basalt::store::Store::default_root()?;
         run(self.basalt(&default).args(["vendor"]).arg(self.recipe()).arg(self.work.join("vendor")))?;
@@ -151,7 +151,7 @@ impl Bench {
         let cache = self.work.join("cache");
         let out = self.work.join("cold");
         let changed = self.work.join("overlay/usr/share/bench/changed");
-        let steps: [(&'static str, &dyn Fn(usize) -> Result<()>); 3] = [
+        let steps: [Step; 3] = [
             ("an overlay file added", &|run| Ok(fs::write(changed.with_extension(run.to_string()), vec![1; 1 << 20])?)),
             ("an overlay file grown", &|run| Ok(fs::write(changed.with_extension("0"), vec![2; (run + 2) << 20])?)),
             ("an overlay file removed", &|run| Ok(fs::remove_file(changed.with_extension(run.to_string()))?)),
@@ -247,6 +247,7 @@ fn run(command: &mut Command) -> Result<f64> {
 }
 
 fn copy_tree(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
     let status = Command::new("cp").arg("-a").arg(format!("{}/.", from.display())).arg(to).status()?;
     ensure!(status.success(), "cp {} failed", from.display());
     Ok(())

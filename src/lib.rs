@@ -1,20 +1,71 @@
-//! Basalt: a recipe becomes a bootable OSTree image.
-pub mod architecture;
-pub mod artefact;
+//! Basalt: a recipe becomes a bootable OSTree image, as an ordinary user, with the same bytes every time.
+//!
+//! ```text
+//! *.toml --recipe::load--> Recipe    sources --lock::refresh--> Lock    (Recipe, Lock) --plan::resolve--> Plan (PlanId)
+//! Plan --layer::produce--> [Layer{digest, Tree}] --commit::assemble--> Tree --commit::write--> OSTree commit
+//! commit --sysroot::stage--> named trees --artefact::disk--> Disk --artefact::render--> files + digests --> manifest.json
+//! ```
+//!
+//! [`pipeline::build`] is the table of contents: one line a stage. Store and progress are passed in; every stage is a function from
+//! one named type to the next.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`cli`] | one verb a file; the only place where a [`failure`] becomes text and an exit code |
+//! | [`recipe`] | the TOML that a person writes: loaded, merged, checked |
+//! | [`source`] | where inputs come from: the only code that fetches |
+//! | [`lock`] | every input pinned by digest |
+//! | [`plan`] | recipe and lock, fully resolved |
+//! | [`layer`] | named contributions to the tree: base, settings, overlays, files, agent |
+//! | [`commit`] | layers become one tree, and the tree an OSTree commit |
+//! | [`sysroot`] | the trees of a disk with one deployment |
+//! | [`artefact`] | what is shipped: raw disk, qcow2, manifest |
+//! | [`vm`] | runs images in QEMU, for `boot`, `test` and the cases in `qemu-tests/` |
+//! | **leaves** | **know nothing of recipes** |
+//! | [`architecture`], [`digest`], [`failure`] | words that everything speaks |
+//! | [`tree`] | files in memory, as an image has them; tar and text in and out |
+//! | [`format`](mod@format) | byte formats: ext4, FAT, GPT, qcow2, boot entries |
+//! | [`store`] | the cache: blobs by digest, folders by the hash of what they are made from |
+//! | [`host`] | the machine that builds: programs, interrupts, space |
+//! | [`progress`] | what happens, as typed events to one sink |
+//!
+//! Beside this crate: `firstboot/` (the agent on the node), `firstboot/contract/` (the types that both sides share), `overlays/`
+//! (trees that become part of this program), `image-recipes/`, `qemu-tests/` (cases that run programs and boot machines).
+//!
+//! # Invariants
+//!
+//! - [`plan::resolve`] touches no network, clock or disk. Only [`source`] fetches. Only [`lock`] changes a digest.
+//! - [`format`](mod@format) and [`tree`] never import [`plan`] or [`recipe`]. An artefact reads a sysroot, never a recipe.
+//! - Only [`host`] starts programs ([`vm`] starts QEMU through it). What a machine format exists for is not read from text for people.
+//! - Nothing needs root, a loop device, a mount, KVM or a privileged container to build an image.
+//! - The same PlanId gives the same bytes, whatever the time zone, umask, host name, path, user or number of processors.
+//! - No program of the host decides a byte of an artefact unless its version is part of the plan.
+//! - Nothing of the target's architecture is executed once its base (initramfs included) is cached.
+//! - What is written is found by label or PARTLABEL, never by a device name.
+//! - Every stage's cache key is the hash of its input value.
+//! - "Differs", "cannot tell" and "failed" are three answers. Cannot tell is never taken for either of the others.
+//! - A secret never enters a recipe, a plan, a commit, an artefact or a log.
+
 pub mod cli;
+
+// The pipeline, in order.
+pub mod recipe;
+pub mod source;
+pub mod lock;
+pub mod plan;
+pub mod layer;
 pub mod commit;
+pub mod sysroot;
+pub mod artefact;
+pub mod pipeline;
+pub mod vm;
+
+// Leaves.
+pub mod architecture;
 pub mod digest;
 pub mod failure;
 pub mod format;
 pub mod host;
-pub mod layer;
-pub mod lock;
-pub mod pipeline;
-pub mod plan;
 pub mod progress;
-pub mod recipe;
-pub mod source;
 pub mod store;
-pub mod sysroot;
 pub mod tree;
-pub mod vm;

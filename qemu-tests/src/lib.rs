@@ -6,6 +6,7 @@
 mod account;
 mod image;
 mod programs;
+pub mod readers;
 mod scratch;
 mod warm;
 

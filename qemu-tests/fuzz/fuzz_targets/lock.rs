@@ -1,4 +1,6 @@
 //! See `qemu_tests::readers::lock`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| qemu_tests::readers::lock(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    qemu_tests::readers::lock(bytes);
+});

@@ -1,4 +1,6 @@
 //! See `qemu_tests::readers::plan`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| qemu_tests::readers::plan(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    qemu_tests::readers::plan(bytes);
+});

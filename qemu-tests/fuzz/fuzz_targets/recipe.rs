@@ -1,4 +1,6 @@
 //! See `qemu_tests::readers::recipe`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| qemu_tests::readers::recipe(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    qemu_tests::readers::recipe(bytes);
+});

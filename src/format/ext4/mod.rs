@@ -1,7 +1,7 @@
 //! ext4, written from a tree: no loop device, no mount, no program of the machine, and the same bytes for the same tree.
 //!
 //! Two passes. The first counts and places: [`inventory`] numbers the inodes and encodes folders, [`geometry`] places the tables of
-//! a filesystem of the wanted size, [`allocation`] gives every block of a file a place, from front to back. The second ([`write`])
+//! a filesystem of the wanted size, [`allocation`] gives every block of a file a place, from front to back. The second ([`write`](mod@write))
 //! encodes what is not zero. File contents stay where they are: an [`Extents`] refers to them.
 //!
 //! What is written is what mke2fs of e2fsprogs 1.47 writes with its defaults and 4096-byte blocks, plus `metadata_csum_seed` (the
@@ -192,7 +192,7 @@ pub fn layout(tree: &Tree, options: &Options) -> Result<Extents, Ext4Error> {
     Ok(write::Writer::write(&inventory, &geometry, &allocation, options))
 }
 
-/// The size in bytes, a multiple of 4096, with which [`layout`] of this tree leaves at least `free` bytes for further files (those
+/// The size in bytes, a multiple of 4096, with which [`layout()`] of this tree leaves at least `free` bytes for further files (those
 /// reserved for root included). `options.size` does not matter.
 pub fn size_for(tree: &Tree, options: &Options, free: u64) -> Result<u64, Ext4Error> {
     check(options)?;

@@ -104,7 +104,8 @@ impl Checker<'_> {
         let wanted = [(defaults::NODE_OVERLAY, !minimal), (defaults::AGENT_OVERLAY, agent)];
         let missing: Vec<_> = wanted
             .into_iter()
-            .filter_map(|(name, wanted)| wanted.then(|| OverlaySource::Builtin(name.to_owned())))
+            .filter(|&(_, wanted)| wanted)
+            .map(|(name, _)| OverlaySource::Builtin(name.to_owned()))
             .filter(|source| !overlays.iter().any(|overlay| overlay.source == *source))
             .map(|source| Overlay { source, replaces: Vec::new(), modes: BTreeMap::new() })
             .collect();
