@@ -132,6 +132,8 @@ impl Basalt {
     pub fn spawn(&self, scratch: &Scratch) -> Result<Child> {
         // An account may be unable to reach the target folder (below /root, say).
         let program = scratch.program(&basalt()?)?;
+        // The builder takes the agent that lies beside it.
+        scratch.program(&agent()?)?;
         let mut command: Command = self.account.command(&program, scratch)?;
         command.args(&self.args).envs(self.env.iter().map(|(name, value)| (name, value)));
         command.current_dir(self.folder.as_deref().unwrap_or(scratch.path()));
