@@ -4,9 +4,9 @@
 //! [Layer] --assemble--> Tree --write--> Commit (in the store's repository)
 //! ```
 //!
-//! [`assemble()`] is pure: it merges, then applies OSTree's rules, one file of this folder each: [`kernel`](self) finds the one kernel,
-//! `layout` makes the links at the top, `var` turns what lies under `/var` into tmpfiles.d lines, `identity` says which image this
-//! is. [`write()`] hands the tree to libostree; only what the repository does not know yet is read.
+//! [`assemble()`] is pure: it merges, then applies OSTree's rules, one file of this folder each: [`kernel`](self) finds the one
+//! kernel, `layout` makes the links at the top, `var` turns what lies under `/var` into tmpfiles.d lines, `identity` says which
+//! image this is. [`write()`] hands the tree to libostree; only what the repository does not know yet is read.
 
 mod assemble;
 #[cfg(test)]
