@@ -6,8 +6,8 @@
 //! commit --sysroot::stage--> named trees --artefact::disk--> Disk --artefact::render--> files + digests --> manifest.json
 //! ```
 //!
-//! [`pipeline::build`] is the table of contents: one line a stage. Store and progress are passed in; every stage is a function from
-//! one named type to the next.
+//! [`pipeline::build`] is the table of contents: one line a stage. Store and progress are passed in; every stage is a function
+//! from one named type to the next.
 //!
 //! | module | what it is |
 //! |---|---|
@@ -36,7 +36,7 @@
 //!
 //! - [`plan::resolve`] touches no network, clock or disk. Only [`source`] fetches. Only [`lock`] changes a digest.
 //! - [`format`](mod@format) and [`tree`] never import [`plan`] or [`recipe`]. An artefact reads a sysroot, never a recipe.
-//! - Only [`host`] starts programs ([`vm`] starts QEMU through it). What a machine format exists for is not read from text for people.
+//! - Only [`host`] starts programs ([`vm`] starts QEMU through it). Where a machine format exists, no text for people is parsed.
 //! - Nothing needs root, a loop device, a mount, KVM or a privileged container to build an image.
 //! - The same PlanId gives the same bytes, whatever the time zone, umask, host name, path, user or number of processors.
 //! - No program of the host decides a byte of an artefact unless its version is part of the plan.

@@ -183,7 +183,9 @@ fn read_line(tree: &mut Tree, leaves: &mut HashMap<String, Arc<Leaf>>, line: &st
         FILE => {
             let (digest, offset) = payload.split_once('@').ok_or_else(|| format!("needed digest@offset, found {payload:?}"))?;
             let digest = digest.parse().map_err(|error: crate::digest::NotADigest| error.to_string())?;
-            LeafKind::File(Content::packed(Arc::clone(pack), number(offset, 10)?, number(size, 10)?, digest))
+            let (offset, size) = (number(offset, 10)?, number(size, 10)?);
+            offset.checked_add(size).ok_or_else(|| format!("{size} bytes from {offset} on, where no file can have any"))?;
+            LeafKind::File(Content::packed(Arc::clone(pack), offset, size, digest))
         }
         other => return Err(format!("a file type {other:o} that no tree has")),
     };
@@ -306,6 +308,10 @@ mod tests {
             ("/a/b 0 40755 1 0 0 0 0.0 - - -", "line 1 of the tree's dump: /a/b: its directory does not exist"),
             ("/a 0 20755 1 0 0 0 0.0 - - -", "line 1 of the tree's dump: a file type 20000 that no tree has"),
             ("/a 0 @100755 - - - - 0.0 /b - -", "line 1 of the tree's dump: a hard link to /b, which is not before it"),
+            (
+                "/a 2 100644 1 0 0 0 0.0 e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855@18446744073709551615 - -",
+                "line 1 of the tree's dump: 2 bytes from 18446744073709551615 on, where no file can have any",
+            ),
             (
                 "/../a 0 40755 1 0 0 0 0.0 - - -",
                 "line 1 of the tree's dump: path \"/../a\" has a part \"..\": a path must not leave the tree",

@@ -1,8 +1,8 @@
 //! ext4, written from a tree: no loop device, no mount, no program of the machine, and the same bytes for the same tree.
 //!
 //! Two passes. The first counts and places: [`inventory`] numbers the inodes and encodes folders, [`geometry`] places the tables of
-//! a filesystem of the wanted size, [`allocation`] gives every block of a file a place, from front to back. The second ([`write`](mod@write))
-//! encodes what is not zero. File contents stay where they are: an [`Extents`] refers to them.
+//! a filesystem of the wanted size, [`allocation`] gives every block of a file a place, from front to back. The second
+//! ([`write`](mod@write)) encodes what is not zero. File contents stay where they are: an [`Extents`] refers to them.
 //!
 //! What is written is what mke2fs of e2fsprogs 1.47 writes with its defaults and 4096-byte blocks, plus `metadata_csum_seed` (the
 //! UUID can be changed while mounted), less `orphan_file`; `verity` where wanted. Inode tables count as zeroed, as holes are.
