@@ -144,7 +144,7 @@ mod tests {
             "layers        1. overlay 10-basalt-node (",
             "                 enable systemd-networkd.service, ssh.service, basalt-firstboot.service\n",
             "outputs       raw, qcow2\n",
-            "disk          sectors of 512 bytes; ESP as small as fits, boot as small as fits, root as small\n                 as fits\n",
+            "disk          sectors of 512 bytes; ESP as small as fits, boot as small as fits, root",
         ] {
             assert!(text.contains(part), "{part}\n---\n{text}");
         }
