@@ -37,7 +37,7 @@ pub fn run(args: &BuildArgs, context: &Context) -> Result<()> {
     if args.dry_run {
         return super::print(&crate::plan::explain(&plan));
     }
-    let built = build(&plan, args, context, &store)?;
+    let built = build(&plan, args, context, &store).map_err(|error| input::placed(error, &args.input))?;
     if args.json {
         let result = serde_json::json!({
             "version": crate::progress::VERSION, "event": "built", "up-to-date": built.up_to_date,

@@ -49,7 +49,8 @@ pub fn run(args: &TestArgs, context: &Context) -> Result<()> {
     let is_source = args.input.path.extension().is_some_and(|extension| extension == "toml" || extension == "json");
     let (disk, checks) = if is_source {
         let plan = input::plan(&args.input, context, &store)?;
-        (build(&plan, args, context, &store)?, plan.checks)
+        let disk = build(&plan, args, context, &store).map_err(|error| input::placed(error, &args.input))?;
+        (disk, plan.checks)
     } else {
         let checks = args.recipe.as_deref().map(recipe::load).transpose()?.map(|recipe| recipe.checks);
         (args.input.path.clone(), checks.unwrap_or_else(default_checks))

@@ -21,7 +21,7 @@ const SHOWN: usize = 10;
 /// exactly one kernel, programs for another architecture.
 pub fn assemble(layers: &[Layer], image: &Image) -> Result<Tree> {
     let mut tree = merged(layers)?;
-    kernel::settle(&mut tree, image.architecture)?;
+    kernel::settle(&mut tree, image.architecture, layers)?;
     move_etc(&mut tree)?;
     layout::settle(&mut tree)?;
     shadow::settle(&mut tree)?;
@@ -82,7 +82,17 @@ fn check(layer: &Layer, is_base: bool) -> Result<(), Failure> {
 }
 
 fn refused(layer: &Layer, path: &TreePath, why: &str) -> Failure {
-    Failure::new(Kind::Invalid, format!("layer {}: {path} cannot be part of an image: {why}", layer.name))
+    about(layer, path, Failure::new(Kind::Invalid, format!("layer {}: {path} cannot be part of an image: {why}", layer.name)))
+}
+
+/// `failure`, about what of the recipe brings `path` of `layer`.
+pub(super) fn about(layer: &Layer, path: &TreePath, failure: Failure) -> Failure {
+    match (layer.name.strip_prefix("overlay "), layer.name.as_str()) {
+        (Some(overlay), _) => failure.about("overlay", overlay),
+        (None, "files") => failure.about("file", path.to_string()),
+        (None, "agent") => failure.about("agent.path", ""),
+        _ => failure,
+    }
 }
 
 fn disagreement(below: &[Layer], above: &Layer, conflicts: &[Conflict]) -> Failure {
@@ -100,8 +110,24 @@ fn disagreement(below: &[Layer], above: &Layer, conflicts: &[Conflict]) -> Failu
         lines.push(format!("and {} more", conflicts.len() - SHOWN));
     }
     let path = conflicts.first().map_or_else(TreePath::root, |conflict| conflict.path.clone());
-    Failure::new(Kind::Invalid, format!("two layers disagree:\n  {}", lines.join("\n  ")))
-        .hint(format!("if {} is meant to win, say so in the recipe: replaces = [\"{path}\"]", above.name))
+    let hint = match link_below(below, above, &path) {
+        Some(target) => format!("{path} leads to {target} there: put what {} has below it into {target}", above.name),
+        None => format!("if {} is meant to win, say so in the recipe: replaces = [\"{path}\"]", above.name),
+    };
+    let failure = Failure::new(Kind::Invalid, format!("two layers disagree:\n  {}", lines.join("\n  "))).hint(hint);
+    about(above, &path, failure)
+}
+
+/// Where `path` leads in the layers `below`, when `above` has a folder there: nothing is ever written through a link.
+fn link_below<'a>(below: &'a [Layer], above: &Layer, path: &TreePath) -> Option<&'a str> {
+    above.tree.directory(path)?;
+    match below.iter().rev().find_map(|layer| layer.tree.get(path))? {
+        Node::Leaf(leaf) => match &leaf.kind {
+            LeafKind::Symlink(target) => Some(target),
+            LeafKind::File(_) => None,
+        },
+        Node::Directory(_) => None,
+    }
 }
 
 /// `/etc` is the node's copy of `/usr/etc`.
