@@ -7,5 +7,6 @@ pub mod cmd;
 pub mod interrupt;
 pub mod memory;
 pub mod space;
+pub mod subordinate;
 pub mod tools;
 pub mod writeback;
