@@ -68,7 +68,7 @@ enum Verb {
     Test(test::TestArgs),
     /// Make a folder from which an offline machine builds
     Vendor(vendor::VendorArgs),
-    /// Show or clear the cache
+    /// Show the cache, or make room in it
     Cache(cache::CacheArgs),
     /// Print the recipe's JSON schema
     Schema,
