@@ -49,7 +49,9 @@ pub fn produce(wanted: &plan::Layer, below: &[Layer], store: &Store) -> Result<L
         LayerContent::Agent { sha256, size } => agent::produce(*sha256, *size, store),
         LayerContent::Files { files } => files::produce(files, store),
         LayerContent::Settings(settings) => {
-            commit::merged(below).and_then(|below| settings::produce(settings, &below)).map(|made| {
+            // What those below disagree about is not this one's.
+            let below = commit::merged(below)?;
+            settings::produce(settings, &below).map(|made| {
                 removals = made.removals;
                 made.tree
             })
