@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::{Context, input};
-use crate::host::memory;
+use crate::host::{folder, memory};
 use crate::pipeline::{self, Built};
 use crate::plan::{Format, Plan};
 
@@ -32,6 +32,7 @@ pub struct BuildArgs {
 
 /// Runs the verb.
 pub fn run(args: &BuildArgs, context: &Context) -> Result<()> {
+    folder::need(&args.out, "choose another folder with --out")?;
     let store = context.store()?;
     let plan = input::plan(&args.input, context, &store)?;
     if args.dry_run {

@@ -10,6 +10,7 @@ use super::machine::MachineArgs;
 use super::{Context, input};
 use crate::artefact;
 use crate::failure::{Failure, Kind};
+use crate::host::folder;
 use crate::pipeline;
 use crate::plan::{Check, Plan};
 use crate::progress::{Stage, Unit};
@@ -48,6 +49,7 @@ pub fn run(args: &TestArgs, context: &Context) -> Result<()> {
     let store = context.store()?;
     let is_source = args.input.path.extension().is_some_and(|extension| extension == "toml" || extension == "json");
     let (disk, checks) = if is_source {
+        folder::need(&args.out, "choose another folder with --out")?;
         let plan = input::plan(&args.input, context, &store)?;
         let disk = build(&plan, args, context, &store).map_err(|error| input::placed(error, &args.input))?;
         (disk, plan.checks)

@@ -4,6 +4,7 @@
 //! decides a byte of an artefact unless its version is part of the plan.
 
 pub mod cmd;
+pub mod folder;
 pub mod interrupt;
 pub mod memory;
 pub mod space;
