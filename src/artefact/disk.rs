@@ -5,7 +5,7 @@
 //! |---|---|---|---|---|
 //! | 1 | `EFI-SYSTEM` | EFI system partition | FAT32 | FAT32 can be: 64 MiB, or 260 MiB with sectors of 4096 bytes |
 //! | 2 | `boot` | XBOOTLDR | ext4 | three deployments and a little |
-//! | 3 | `root` | root of the architecture | ext4 | its files, a fifth more and 128 MiB; it grows at first boot |
+//! | 3 | `root` | root of the architecture | ext4 | its files, a tenth more and 64 MiB; it grows at first boot |
 //!
 //! Identifiers of the table, the partitions and the filesystems are made from the [`PlanId`]: the same plan gives the same disk.
 //!
@@ -33,7 +33,7 @@ const GROW_TO: u64 = 8 << 40;
 /// The root filesystem is small only until it grows: the journal of one of 16 GiB.
 const ROOT_JOURNAL: u64 = 64 * MIB;
 /// Room for files that the node writes before the root filesystem has grown.
-const ROOT_SPARE: u64 = 128 * MIB;
+const ROOT_SPARE: u64 = 64 * MIB;
 /// Beside deployments: menus, and a kernel that got larger.
 const BOOT_SPARE: u64 = 32 * MIB;
 /// Beside two sets of boot loaders: an update writes the new one beside the old.
@@ -215,7 +215,7 @@ fn boot(tree: &Tree, disk: &plan::Disk, identity: &Identity) -> anyhow::Result<F
     let size = match disk.boot_size {
         Some(size) if size < needed => return Err(too_small(role, needed, size).into()),
         Some(size) => whole_mib(role, size)?,
-        None => size_with(tree, &options, role, 3 * deployment + BOOT_SPARE)?,
+        None => size_with(tree, &options, role, 2 * deployment + BOOT_SPARE)?,
     };
     ext4_filesystem(role, tree, &ext4::Options { size, ..options })
 }
@@ -230,7 +230,7 @@ fn root(tree: &Tree, disk: &plan::Disk, identity: &Identity) -> anyhow::Result<F
     };
     let size = match disk.root_size {
         Some(size) => whole_mib(role, size)?,
-        None => size_with(tree, &options, role, content_len(tree) / 5 + ROOT_SPARE)?,
+        None => size_with(tree, &options, role, content_len(tree) / 10 + ROOT_SPARE)?,
     };
     ext4_filesystem(role, tree, &ext4::Options { size, ..options })
 }
