@@ -1,6 +1,7 @@
 //! From a plan to artefacts: the table of contents, one line a stage. Plan, store and progress are passed in; nothing is looked up.
 
 use std::path::Path;
+use std::thread;
 
 use anyhow::Result;
 
@@ -17,6 +18,7 @@ use crate::progress::{Sink, Stage, Unit};
 use crate::source;
 use crate::store::Store;
 use crate::sysroot::{self, Sysroot};
+use crate::tree::dump;
 
 /// What a build answers.
 #[derive(Debug)]
@@ -36,10 +38,12 @@ pub fn build(plan: &Plan, formats: &[Format], out: &Path, store: &Store, sink: &
         return Ok(Built { manifest, up_to_date: true });
     }
     let layers = produce(plan, store, sink)?;
-    let info = CommitInfo { image: image(plan), branch: branch(plan), layers: names(&layers) };
-    let tree = commit::assemble(&layers, &info.image)?;
-    let commit = commit::write(&tree, &info, store, sink)?;
-    let sysroot = sysroot::stage(&commit, &tree, &options(plan))?;
+    let (layers, tree) = both(|| digests(&layers), || commit::assemble(&layers, &image(plan)));
+    let tree = tree?;
+    let info = CommitInfo { image: image(plan), branch: branch(plan), layers };
+    let (kernel, commit) = both(|| sysroot::kernel(&tree), || commit::write(&tree, &info, store, sink));
+    let (kernel, commit) = (kernel?, commit?);
+    let sysroot = sysroot::stage(&commit, &tree, &kernel, &options(plan))?;
     let disk = disk::layout(trees(&sysroot), &plan.disk, &identity(plan))?;
     let output = Output::open(out)?;
     let rendered = artefact::render(&disk, formats, &plan.name, &output, sink)?;
@@ -110,8 +114,18 @@ fn produce(plan: &Plan, store: &Store, sink: &dyn Sink) -> Result<Vec<Layer>> {
     Ok(layers)
 }
 
-fn names(layers: &[Layer]) -> Vec<(String, Digest)> {
-    layers.iter().map(|layer| (layer.name.clone(), layer.digest)).collect()
+/// Name and digest of each layer.
+fn digests(layers: &[Layer]) -> Vec<(String, Digest)> {
+    layers.iter().map(|layer| (layer.name.clone(), dump::digest(&layer.tree))).collect()
+}
+
+/// Does both at the same time.
+fn both<A: Send, B>(one: impl FnOnce() -> A + Send, other: impl FnOnce() -> B) -> (A, B) {
+    thread::scope(|scope| {
+        let one = scope.spawn(one);
+        let other = other();
+        (one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), other)
+    })
 }
 
 fn options(plan: &Plan) -> sysroot::Options {

@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::{Image, identity, kernel, layout, shadow, var};
 use crate::failure::{Failure, Kind};
 use crate::layer::Layer;
-use crate::tree::{Conflict, LeafKind, Node, Tree, TreePath, merge};
+use crate::tree::{Conflict, Leaf, LeafKind, Node, Tree, TreePath, merge};
 
 /// Filled by the kernel and by systemd at boot: nothing of an image can be seen there.
 const MADE_AT_BOOT: [&str; 5] = ["dev", "proc", "run", "sys", "tmp"];
@@ -55,30 +55,39 @@ pub fn merged(layers: &[Layer]) -> Result<Tree> {
 
 /// Whether a layer has only what can be part of an image. The base may have more, which is dropped: it comes as Debian makes it.
 fn check(layer: &Layer, is_base: bool) -> Result<(), Failure> {
-    for (path, node) in layer.tree.walk() {
-        let below = |folder: &str| path.relative().strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
-        let Node::Leaf(leaf) = node else {
-            if below("usr/etc") || path.relative() == "usr/etc" {
-                return Err(refused(layer, &path, "/usr/etc is made from /etc").hint("put it below /etc"));
-            }
-            continue;
-        };
-        if MADE_AT_BOOT.iter().any(|folder| below(folder)) && !is_base {
+    let usr_etc = TreePath::parse("usr/etc").ok().filter(|path| layer.tree.directory(path).is_some());
+    if let Some(path) = usr_etc {
+        return Err(refused(layer, &path, "/usr/etc is made from /etc").hint("put it below /etc"));
+    }
+    if !is_base {
+        if let Some((path, _)) = MADE_AT_BOOT.iter().find_map(|folder| leaves(&layer.tree, folder).next()) {
             return Err(refused(layer, &path, "this folder is made anew at each boot")
                 .hint("let a file in /usr/lib/tmpfiles.d make it at boot"));
         }
-        if below("boot") && !is_base {
+        if let Some((path, _)) = leaves(&layer.tree, "boot").next() {
             return Err(refused(layer, &path, "/boot is a filesystem of its own, which libostree fills")
                 .hint("a kernel belongs in /usr/lib/modules/<version>/vmlinuz, its initramfs beside it"));
         }
-        let in_var = below("var") || IN_VAR.iter().any(|folder| below(folder) && !(is_base && *folder == "root"));
-        if in_var && matches!(leaf.kind, LeafKind::File(_)) {
+    }
+    let of_the_node = IN_VAR.iter().filter(|folder| !(is_base && **folder == "root")).chain(&["var"]);
+    for (path, leaf) in of_the_node.flat_map(|folder| leaves(&layer.tree, folder)) {
+        if matches!(leaf.kind, LeafKind::File(_)) {
             return Err(refused(layer, &path, "this folder belongs to the node: an update never touches it").hint(
                 "put the file below /usr, or below /usr/share/factory with a line `C` in a file in /usr/lib/tmpfiles.d that copies it",
             ));
         }
     }
     Ok(())
+}
+
+/// Files and links below `folder`, which is given without the leading `/`.
+fn leaves<'t>(tree: &'t Tree, folder: &str) -> impl Iterator<Item = (TreePath, &'t Leaf)> {
+    let at = TreePath::parse(folder).ok();
+    let below = at.and_then(|at| Some(tree.directory(&at)?.walk(at)));
+    below.into_iter().flatten().filter_map(|(path, node)| match node {
+        Node::Leaf(leaf) => Some((path, leaf.as_ref())),
+        Node::Directory(_) => None,
+    })
 }
 
 fn refused(layer: &Layer, path: &TreePath, why: &str) -> Failure {
