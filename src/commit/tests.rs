@@ -236,8 +236,9 @@ fn what_no_image_has_any_more_is_taken_out() {
     let entry = |digest: &Digest| store.entry_or_make(OVERLAY_KIND, digest, |at| Ok(fs::write(at.join("pack"), "x")?)).unwrap();
     let [old, new] = ["old", "new"].map(|text| {
         let mine = overlay("mine", &[("/usr/lib/mine", text)]);
-        let info = CommitInfo { layers: vec![("overlay mine".into(), mine.digest)], ..info() };
-        entry(&mine.digest);
+        let digest = dump::digest(&mine.tree);
+        let info = CommitInfo { layers: vec![("overlay mine".into(), digest)], ..info() };
+        entry(&digest);
         (write(&assembled(&[layer("base", base()), mine]), &info, &store, &Quiet).unwrap(), info.layers[0].1)
     });
     let other = Store::open(folder.path()).unwrap();
