@@ -16,7 +16,7 @@ pub const AGENT_OVERLAY: &str = "50-basalt-firstboot";
 pub const AGENT_UNIT: &str = "basalt-firstboot.service";
 
 /// For each architecture alike.
-const PACKAGES: [&str; 19] = [
+const PACKAGES: [&str; 20] = [
     "ca-certificates", // updates over https
     "dbus",
     "dosfstools", // fsck of the ESP
@@ -27,6 +27,7 @@ const PACKAGES: [&str; 19] = [
     "iproute2",
     "kmod",
     "libpam-systemd",
+    "login", // a console without it asks for a name and then for nothing
     "ostree",
     "ostree-boot",
     "polkitd", // who may talk to the agent
