@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::IsTerminal as _;
+use std::net::TcpListener;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
@@ -11,6 +12,9 @@ use super::Context;
 use super::machine::MachineArgs;
 use crate::failure::{Failure, Kind};
 use crate::vm::{self, Login, Network, Writes};
+
+/// The guest's SSH, when nobody says.
+const PORT: u16 = 2222;
 
 /// Boots a disk in QEMU with UEFI and Secure Boot, its serial console here, and says how to log in. What the guest writes is thrown
 /// away unless --keep.
@@ -29,8 +33,9 @@ pub struct BootArgs {
     #[arg(long, value_name = "FILE")]
     password_hash: Option<PathBuf>,
     /// Port of this machine that leads to the guest's SSH
-    #[arg(long, value_name = "PORT", default_value_t = 2222)]
-    ssh_port: u16,
+    /// (without it: 2222, or another when that is taken)
+    #[arg(long, value_name = "PORT")]
+    ssh_port: Option<u16>,
     /// Keep what the guest writes in the disk
     #[arg(long)]
     keep: bool,
@@ -50,10 +55,35 @@ pub fn run(args: &BootArgs, context: &Context) -> Result<()> {
     };
     let login = Login { ssh_keys: read(&args.ssh_key)?, password_hash: read(&args.password_hash)? };
     let writes = if args.keep { Writes::Kept } else { Writes::Discarded };
-    let network = match &login.ssh_keys {
-        Some(_) => Network::Ssh { host_port: args.ssh_port },
-        None => Network::User,
-    };
+    let network = Network::Ssh { host_port: ssh_port(args.ssh_port)? };
     let machine = args.machine.machine(&args.disk, writes, &context.store()?)?.network(network);
     Ok(vm::interactive(machine, &login)?)
+}
+
+/// The port asked for, or one that is free.
+fn ssh_port(wanted: Option<u16>) -> Result<u16> {
+    let free = |port| TcpListener::bind(("127.0.0.1", port)).and_then(|socket| socket.local_addr()).map(|address| address.port());
+    match wanted {
+        Some(port) => free(port).map_err(|error| {
+            let what = format!("--ssh-port: port {port} of 127.0.0.1 cannot be used: {error}");
+            Failure::new(Kind::Usage, what).hint("leave --ssh-port out: a free one is found").into()
+        }),
+        None => free(PORT).or_else(|_| free(0)).context("127.0.0.1 has no free port"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taken_port_is_told_or_gone_around() {
+        let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let error = ssh_port(Some(port)).unwrap_err();
+        assert_eq!(error.downcast_ref::<Failure>().unwrap().kind, Kind::Usage, "{error}");
+        assert_ne!(ssh_port(None).unwrap(), port);
+        drop(taken);
+        assert_eq!(ssh_port(Some(port)).unwrap(), port);
+    }
 }

@@ -92,7 +92,7 @@ pub fn resolve(recipe: &Recipe, lock: &Section, architecture: Architecture) -> R
             mirror: recipe.base.mirror.clone(),
         },
         layers,
-        kernel_args: recipe.kernel_args.clone(),
+        kernel_args: kernel_args(recipe),
         disk: recipe.disk.clone(),
         update: recipe.update.clone(),
         checks: recipe.checks.clone(),
@@ -126,12 +126,25 @@ fn files<'r>(recipe: &'r Recipe, lock: &Section) -> Result<Option<Layer>, &'r st
 
 fn settings(recipe: &Recipe) -> Layer {
     let mut settings = recipe.settings.clone();
-    let unit = defaults::AGENT_UNIT.to_owned();
-    let decided = [&settings.enable, &settings.disable, &settings.mask].into_iter().any(|units| units.contains(&unit));
-    if recipe.agent.is_some() && !decided {
-        settings.enable.push(unit);
+    let decided = |unit: &str| {
+        let units = [&recipe.settings.enable, &recipe.settings.disable, &recipe.settings.mask];
+        units.into_iter().flatten().any(|known| known == unit)
+    };
+    let undecided = |units: &[&str]| units.iter().copied().filter(|unit| !decided(unit)).map(str::to_owned).collect::<Vec<_>>();
+    if !recipe.base.minimal {
+        settings.enable.extend(undecided(&defaults::ENABLED));
+        settings.disable.extend(undecided(&defaults::DISABLED));
+    }
+    if recipe.agent.is_some() {
+        settings.enable.extend(undecided(&[defaults::AGENT_UNIT]));
     }
     Layer { name: "settings".to_owned(), replaces: Vec::new(), content: LayerContent::Settings(settings) }
+}
+
+fn kernel_args(recipe: &Recipe) -> Vec<String> {
+    let told = recipe.base.minimal || recipe.kernel_args.iter().any(|arg| arg.starts_with("console="));
+    let consoles = defaults::CONSOLES.iter().copied().filter(|_| !told).map(str::to_owned);
+    consoles.chain(recipe.kernel_args.iter().cloned()).collect()
 }
 
 #[cfg(test)]
@@ -193,6 +206,30 @@ mod tests {
         file.content = Content::Source("gone".into());
         recipe.files.insert(path, file);
         assert!(resolve(&recipe, &lock, Architecture::Amd64).unwrap_err().to_string().ends_with("needed file gone, found none"));
+    }
+
+    #[test]
+    fn what_a_recipe_leaves_open_is_decided_for_it() {
+        type Say = fn(&mut Recipe);
+        let (wired, wait) = (defaults::ENABLED[0], defaults::DISABLED[0]);
+        let table: [(Say, &[&str], &[&str], usize); 5] = [
+            (|_| (), &[wired, defaults::AGENT_UNIT], &[wait], 2),
+            (|recipe| recipe.kernel_args = vec!["console=ttyS1".into()], &[wired, defaults::AGENT_UNIT], &[wait], 1),
+            (|recipe| recipe.settings.mask = vec![defaults::ENABLED[0].into()], &[defaults::AGENT_UNIT], &[wait], 2),
+            (|recipe| recipe.settings.enable = vec![defaults::DISABLED[0].into()], &[wait, wired, defaults::AGENT_UNIT], &[], 2),
+            (|recipe| (recipe.base.minimal, recipe.agent) = (true, None), &[], &[], 0),
+        ];
+        for (say, enabled, disabled, args) in table {
+            let (mut recipe, _) = reference();
+            (recipe.settings.enable, recipe.settings.disable, recipe.kernel_args) = Default::default();
+            say(&mut recipe);
+            let LayerContent::Settings(found) = settings(&recipe).content else { panic!("no settings") };
+            assert_eq!(
+                (found.enable, found.disable),
+                (enabled.iter().map(|&unit| unit.into()).collect(), disabled.iter().map(|&unit| unit.into()).collect())
+            );
+            assert_eq!(kernel_args(&recipe).len(), args);
+        }
     }
 
     #[test]

@@ -15,8 +15,16 @@ pub const AGENT_OVERLAY: &str = "50-basalt-firstboot";
 /// The agent's unit, enabled wherever the agent is.
 pub const AGENT_UNIT: &str = "basalt-firstboot.service";
 
+/// Units that an image which is not minimal enables, unless its recipe decides otherwise: the network comes up, by
+/// `89-basalt-wired.network` of [`NODE_OVERLAY`] when nothing before it in the alphabet matches.
+pub const ENABLED: [&str; 1] = ["systemd-networkd.service"];
+/// Units that it disables in the same way: a node without a cable boots as fast; who needs the network waits for it.
+pub const DISABLED: [&str; 1] = ["systemd-networkd-wait-online.service"];
+/// Arguments of a kernel that is told of no console: screen and first serial port, where systemd writes, too.
+pub const CONSOLES: [&str; 2] = ["console=tty0", "console=ttyS0,115200"];
+
 /// For each architecture alike.
-const PACKAGES: [&str; 19] = [
+const PACKAGES: [&str; 20] = [
     "ca-certificates", // updates over https
     "dbus",
     "dosfstools", // fsck of the ESP
@@ -27,6 +35,7 @@ const PACKAGES: [&str; 19] = [
     "iproute2",
     "kmod",
     "libpam-systemd",
+    "login", // a console without it asks for a name and then for nothing
     "ostree",
     "ostree-boot",
     "polkitd", // who may talk to the agent

@@ -44,18 +44,18 @@ impl Login {
     /// What a person is told before the guest starts: one line each.
     fn explanation(&self, network: &Network) -> Vec<String> {
         let mut lines = Vec::new();
-        match (&self.ssh_keys, network) {
-            (Some(_), Network::Ssh { host_port }) => {
-                lines.push(format!("log in: ssh -p {host_port} root@127.0.0.1 (with the key you gave)"))
-            }
-            (Some(_), _) => lines.push("your SSH key is in, but no port leads to the guest".to_owned()),
-            _ => {}
+        if let Network::Ssh { host_port } = network {
+            let whose = if self.ssh_keys.is_some() { "that you gave" } else { "of the image" };
+            // The guest's key is new each time what it wrote is thrown away: remembered, it would be called an attack.
+            let fresh = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null";
+            lines.push(format!("log in with a key {whose}: ssh -p {host_port} {fresh} root@127.0.0.1"));
+        } else if self.ssh_keys.is_some() {
+            lines.push("your SSH key is in, but no port leads to the guest".to_owned());
         }
         if self.password_hash.is_some() {
-            lines.push("log in: as root on this console, with the password of the hash you gave".to_owned());
-        }
-        if lines.is_empty() {
-            lines.push("log in: only as the image's own users; for root give an SSH key or a password hash".to_owned());
+            lines.push("log in here: as root, with the password of the hash you gave".to_owned());
+        } else {
+            lines.push("log in here: only with a password of the image; for root give a password hash".to_owned());
         }
         lines
     }
@@ -88,6 +88,7 @@ pub fn interactive(machine: Machine, login: &Login) -> Result<(), Failure> {
         }
     };
     drop(raw);
+    terminal::show_as_before().map_err(failed)?;
     writeln!(io::stderr(), "\nbasalt: the machine is off").map_err(failed)?;
     end
 }
@@ -123,10 +124,11 @@ mod tests {
         let key = Some("ssh-ed25519 AAAA me".to_owned());
         let hash = Some("$6$salt$hash".to_owned());
         for (keys, hash, network, said) in [
-            (key.clone(), None, &ssh, "ssh -p 2222 root@127.0.0.1"),
+            (key.clone(), None, &ssh, "with a key that you gave: ssh -p 2222 "),
             (key, None, &Network::User, "no port leads"),
-            (None, hash, &ssh, "as root on this console"),
-            (None, None, &ssh, "give an SSH key"),
+            (None, None, &ssh, "with a key of the image: ssh -p 2222 "),
+            (None, hash, &ssh, "as root, with the password"),
+            (None, None, &ssh, "for root give a password hash"),
         ] {
             let lines = Login { ssh_keys: keys, password_hash: hash }.explanation(network).join("\n");
             assert!(lines.contains(said), "{said}: {lines}");

@@ -34,6 +34,16 @@ impl Drop for Raw {
     }
 }
 
+/// Undoes what a guest that was cut off in the middle leaves on the screen: a hidden cursor, colours, lines that do not wrap.
+pub(super) fn show_as_before() -> io::Result<()> {
+    let mut stdout = io::stdout();
+    if !stdout.is_terminal() {
+        return Ok(());
+    }
+    stdout.write_all(b"\x1b[m\x1b[?25h\x1b[?7h")?;
+    stdout.flush()
+}
+
 /// Sends what is typed to `guest` until Ctrl-A X, then sets `quit`. The thread is left behind waiting for a key: it ends with us.
 pub(super) fn send_keys(mut guest: impl Write + Send + 'static, quit: Arc<AtomicBool>) {
     thread::spawn(move || {
