@@ -8,10 +8,12 @@ mod image;
 mod programs;
 pub mod readers;
 mod scratch;
+mod update;
 mod warm;
 
 pub use account::Account;
 pub use image::{Image, reference_image};
 pub use programs::{Basalt, Ran, agent, basalt, repository};
 pub use scratch::Scratch;
+pub use update::{BRANCH, Update};
 pub use warm::{Warm, assert_whole, manifest};
