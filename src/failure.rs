@@ -61,18 +61,36 @@ pub struct Failure {
     pub what: String,
     /// The next step, where we know one.
     pub hint: Option<String>,
+    /// What of the recipe it is about, for whoever has the recipe and can say where that stands.
+    pub about: Option<Mention>,
+}
+
+/// A value of a recipe: a plan keeps what was written, not where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mention {
+    /// The dotted key: `systemd.enable`, `overlay`.
+    pub key: &'static str,
+    /// The value, or the name that the value has.
+    pub value: String,
 }
 
 impl Failure {
     /// A failure of `kind`.
     pub fn new(kind: Kind, what: impl Into<String>) -> Self {
-        Self { kind, what: what.into(), hint: None }
+        Self { kind, what: what.into(), hint: None, about: None }
     }
 
     /// With the next step.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// About the value `value` of the recipe's `key`.
+    #[must_use]
+    pub fn about(mut self, key: &'static str, value: impl Into<String>) -> Self {
+        self.about = Some(Mention { key, value: value.into() });
         self
     }
 }
@@ -88,6 +106,15 @@ impl std::error::Error for Failure {}
 /// The kind of `error`: that of the outermost [`Failure`] in its chain, else [`Kind::Failed`].
 pub fn kind_of(error: &anyhow::Error) -> Kind {
     failure_in(error).map_or(Kind::Failed, |failure| failure.kind)
+}
+
+/// `error`, about the value `value` of the recipe's `key` unless it is about another already.
+#[must_use]
+pub fn about(mut error: anyhow::Error, key: &'static str, value: &str) -> anyhow::Error {
+    if let Some(failure) = error.downcast_mut::<Failure>() {
+        failure.about.get_or_insert_with(|| Mention { key, value: value.to_owned() });
+    }
+    error
 }
 
 /// The outermost [`Failure`] in the chain of `error`. anyhow keeps the type of a context, so both places are looked at.

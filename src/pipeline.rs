@@ -1,6 +1,7 @@
 //! From a plan to artefacts: the table of contents, one line a stage. Plan, store and progress are passed in; nothing is looked up.
 
 use std::path::Path;
+use std::thread;
 
 use anyhow::Result;
 
@@ -9,12 +10,15 @@ use crate::artefact::manifest::{self, Manifest};
 use crate::artefact::{self, Output, Rendered};
 use crate::commit::{self, Commit, CommitInfo, Image};
 use crate::digest::Digest;
+use crate::failure::{Failure, Kind};
 use crate::layer::{self, Layer};
+use crate::lock::OVERLAY_KIND;
 use crate::plan::{Base, FileContent, Format, LayerContent, Plan};
 use crate::progress::{Sink, Stage, Unit};
 use crate::source;
 use crate::store::Store;
 use crate::sysroot::{self, Sysroot};
+use crate::tree::dump;
 
 /// What a build answers.
 #[derive(Debug)]
@@ -34,10 +38,12 @@ pub fn build(plan: &Plan, formats: &[Format], out: &Path, store: &Store, sink: &
         return Ok(Built { manifest, up_to_date: true });
     }
     let layers = produce(plan, store, sink)?;
-    let info = CommitInfo { image: image(plan), branch: branch(plan), layers: names(&layers) };
-    let tree = commit::assemble(&layers, &info.image)?;
-    let commit = commit::write(&tree, &info, store, sink)?;
-    let sysroot = sysroot::stage(&commit, &tree, &options(plan))?;
+    let (layers, tree) = both(|| digests(&layers), || commit::assemble(&layers, &image(plan)));
+    let tree = tree?;
+    let info = CommitInfo { image: image(plan), branch: branch(plan), layers };
+    let (kernel, commit) = both(|| sysroot::kernel(&tree), || commit::write(&tree, &info, store, sink));
+    let (kernel, commit) = (kernel?, commit?);
+    let sysroot = sysroot::stage(&commit, &tree, &kernel, &options(plan))?;
     let disk = disk::layout(trees(&sysroot), &plan.disk, &identity(plan))?;
     let output = Output::open(out)?;
     let rendered = artefact::render(&disk, formats, &plan.name, &output, sink)?;
@@ -56,10 +62,46 @@ fn verified(plan: &Plan, formats: &[Format], out: &Path, sink: &dyn Sink) -> Res
     Ok(manifest)
 }
 
-/// Makes sure that the store has every package of `plan`: the one step of a build that may use the network.
+/// Makes sure that the store has every input of `plan`: the one step of a build that may use the network, for its packages.
+///
+/// # Errors
+/// [`Kind::Input`]: what no mirror has and is not in the store, all of it; packages that cannot be had.
 pub fn fetch(plan: &Plan, store: &Store, offline: bool, sink: &dyn Sink) -> Result<()> {
+    local(plan, store)?;
     let Base::Debian { packages, mirror, .. } = &plan.base;
     source::debian::fetch(packages, mirror.as_deref(), store, sink, offline)
+}
+
+/// Looks for the inputs of `plan` that came from somebody's disk, before minutes go into a base.
+fn local(plan: &Plan, store: &Store) -> Result<(), Failure> {
+    let mut missing = Vec::new();
+    for layer in &plan.layers {
+        let mut need = |there: bool, what: String, digest: &Digest| {
+            if !there {
+                missing.push(format!("{what}, sha256 {digest}"));
+            }
+        };
+        match &layer.content {
+            LayerContent::Overlay { digest } => need(store.entry(OVERLAY_KIND, digest).is_some(), layer.name.clone(), digest),
+            LayerContent::Agent { sha256, .. } => need(store.has_blob(sha256), "the first-boot agent".to_owned(), sha256),
+            LayerContent::Files { files } => {
+                for (path, file) in files {
+                    if let FileContent::Blob { sha256, .. } = &file.content {
+                        need(store.has_blob(sha256), format!("file {path}"), sha256);
+                    }
+                }
+            }
+            LayerContent::Settings(_) => {}
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let what = format!("the cache lacks inputs of plan {} that no mirror has:\n  {}", plan.name, missing.join("\n  "));
+    Err(Failure::new(Kind::Input, what).hint(
+        "build from the recipe, which says where they lie, or from the folder that `basalt vendor` made: a plan alone names them only \
+         by digest",
+    ))
 }
 
 /// The layers of `plan`, lowest first.
@@ -72,8 +114,18 @@ fn produce(plan: &Plan, store: &Store, sink: &dyn Sink) -> Result<Vec<Layer>> {
     Ok(layers)
 }
 
-fn names(layers: &[Layer]) -> Vec<(String, Digest)> {
-    layers.iter().map(|layer| (layer.name.clone(), layer.digest)).collect()
+/// Name and digest of each layer.
+fn digests(layers: &[Layer]) -> Vec<(String, Digest)> {
+    layers.iter().map(|layer| (layer.name.clone(), dump::digest(&layer.tree))).collect()
+}
+
+/// Does both at the same time.
+fn both<A: Send, B>(one: impl FnOnce() -> A + Send, other: impl FnOnce() -> B) -> (A, B) {
+    thread::scope(|scope| {
+        let one = scope.spawn(one);
+        let other = other();
+        (one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), other)
+    })
 }
 
 fn options(plan: &Plan) -> sysroot::Options {

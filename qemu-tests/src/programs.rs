@@ -95,6 +95,13 @@ impl Basalt {
         self
     }
 
+    /// Adds arguments.
+    #[must_use]
+    pub fn args(mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
     /// Uses the cache at `folder`.
     #[must_use]
     pub fn cache(self, folder: &Path) -> Self {

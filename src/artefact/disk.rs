@@ -5,11 +5,13 @@
 //! |---|---|---|---|---|
 //! | 1 | `EFI-SYSTEM` | EFI system partition | FAT32 | FAT32 can be: 64 MiB, or 260 MiB with sectors of 4096 bytes |
 //! | 2 | `boot` | XBOOTLDR | ext4 | three deployments and a little |
-//! | 3 | `root` | root of the architecture | ext4 | its files, a fifth more and 128 MiB; it grows at first boot |
+//! | 3 | `root` | root of the architecture | ext4 | its files, a tenth more and 64 MiB; it grows at first boot |
 //!
 //! Identifiers of the table, the partitions and the filesystems are made from the [`PlanId`]: the same plan gives the same disk.
 //!
 //! Architecture invariant: gets named trees, never a recipe.
+
+use std::thread;
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
@@ -33,7 +35,7 @@ const GROW_TO: u64 = 8 << 40;
 /// The root filesystem is small only until it grows: the journal of one of 16 GiB.
 const ROOT_JOURNAL: u64 = 64 * MIB;
 /// Room for files that the node writes before the root filesystem has grown.
-const ROOT_SPARE: u64 = 128 * MIB;
+const ROOT_SPARE: u64 = 64 * MIB;
 /// Beside deployments: menus, and a kernel that got larger.
 const BOOT_SPARE: u64 = 32 * MIB;
 /// Beside two sets of boot loaders: an update writes the new one beside the old.
@@ -145,7 +147,12 @@ impl Identity {
 /// Lays out the disk of `trees`. Sizes that `disk` does not fix are as small as the table above says, in whole MiB; a fixed size that is
 /// too small is a failure that names both numbers.
 pub fn layout(trees: Trees<'_>, disk: &plan::Disk, identity: &Identity) -> anyhow::Result<Disk> {
-    let filesystems = [esp(trees.esp, disk, identity)?, boot(trees.boot, disk, identity)?, root(trees.root, disk, identity)?];
+    let filesystems = thread::scope(|scope| {
+        let small = scope.spawn(|| anyhow::Ok((esp(trees.esp, disk, identity)?, boot(trees.boot, disk, identity)?)));
+        let root = root(trees.root, disk, identity);
+        let (esp, boot) = small.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        anyhow::Ok([esp, boot, root?])
+    })?;
     let mut table = gpt::Table {
         sector_size: disk.sector_size,
         disk_size: 0,
@@ -210,14 +217,14 @@ fn boot(tree: &Tree, disk: &plan::Disk, identity: &Identity) -> anyhow::Result<F
     let role = Role::Boot;
     let options = ext4::Options { reserved_percent: 0, grow_to: GROW_TO, ..ext4_options(role, identity) };
     // While an update is written there are three deployments: the running one, the one before, the new one.
-    let deployment = content_len(tree);
-    let needed = size_with(tree, &options, role, 2 * deployment)?;
-    let size = match disk.boot_size {
-        Some(size) if size < needed => return Err(too_small(role, needed, size).into()),
-        Some(size) => whole_mib(role, size)?,
-        None => size_with(tree, &options, role, 3 * deployment + BOOT_SPARE)?,
-    };
-    ext4_filesystem(role, tree, &ext4::Options { size, ..options })
+    let others = 2 * content_len(tree);
+    if let Some(size) = disk.boot_size {
+        let needed = ext4::size_for(tree, &options, others).with_context(|| format!("{} filesystem", role.label()))?;
+        if size < needed {
+            return Err(too_small(role, needed, size).into());
+        }
+    }
+    ext4_filesystem(role, tree, &options, disk.boot_size, others + BOOT_SPARE)
 }
 
 fn root(tree: &Tree, disk: &plan::Disk, identity: &Identity) -> anyhow::Result<Filesystem> {
@@ -228,11 +235,7 @@ fn root(tree: &Tree, disk: &plan::Disk, identity: &Identity) -> anyhow::Result<F
         journal: ext4::Journal::Bytes(ROOT_JOURNAL),
         ..ext4_options(role, identity)
     };
-    let size = match disk.root_size {
-        Some(size) => whole_mib(role, size)?,
-        None => size_with(tree, &options, role, content_len(tree) / 5 + ROOT_SPARE)?,
-    };
-    ext4_filesystem(role, tree, &ext4::Options { size, ..options })
+    ext4_filesystem(role, tree, &options, disk.root_size, content_len(tree) / 10 + ROOT_SPARE)
 }
 
 /// Label, identifiers and time; the size is not known yet.
@@ -243,18 +246,17 @@ fn ext4_options(role: Role, identity: &Identity) -> ext4::Options {
     ext4::Options { label: role.label().to_owned(), ..options }
 }
 
-fn ext4_filesystem(role: Role, tree: &Tree, options: &ext4::Options) -> anyhow::Result<Filesystem> {
-    let extents = ext4::layout(tree, options).map_err(|error| match error {
+/// Of `size` bytes, or as small as leaves `free` bytes.
+fn ext4_filesystem(role: Role, tree: &Tree, options: &ext4::Options, size: Option<u64>, free: u64) -> anyhow::Result<Filesystem> {
+    let laid_out = match size {
+        Some(size) => ext4::layout(tree, &ext4::Options { size: whole_mib(role, size)?, ..options.clone() }),
+        None => ext4::layout_with(tree, options, free, MIB),
+    };
+    let extents = laid_out.map_err(|error| match error {
         Ext4Error::TooSmall { needed, found } => too_small(role, needed, found).into(),
         error => anyhow::Error::from(error).context(format!("{} filesystem", role.label())),
     })?;
     Ok(Filesystem { role, extents, kind: "ext4", id: Uuid::from_bytes(options.uuid).to_string() })
-}
-
-/// The size with `free` bytes left, in whole MiB.
-fn size_with(tree: &Tree, options: &ext4::Options, role: Role, free: u64) -> anyhow::Result<u64> {
-    let size = ext4::size_for(tree, options, free).with_context(|| format!("{} filesystem", role.label()))?;
-    Ok(size.next_multiple_of(MIB))
 }
 
 /// Bytes of all files; one with several names counts once.

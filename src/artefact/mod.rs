@@ -24,7 +24,7 @@ pub use output::Output;
 use crate::digest::Digest;
 use crate::format::extents::Extents;
 use crate::format::qcow2;
-use crate::host::{interrupt, space};
+use crate::host::{interrupt, space, writeback};
 use crate::plan::Format;
 use crate::progress::{Sink, Stage, Unit};
 
@@ -89,6 +89,7 @@ pub fn render(disk: &Disk, formats: &[Format], name: &str, output: &Output, prog
         interrupt::check_io()
     };
     let written: Vec<_> = thread::scope(|scope| {
+        scope.spawn(|| names.iter().for_each(|name| writeback::forget(&output.path().join(name))));
         let threads: Vec<_> = jobs.iter().map(|job| scope.spawn(|| write_job(job, output, advance))).collect();
         let joined = threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         joined.collect::<Result<_>>()

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::{Context, input};
-use crate::host::memory;
+use crate::host::{folder, memory};
 use crate::pipeline::{self, Built};
 use crate::plan::{Format, Plan};
 
@@ -32,12 +32,13 @@ pub struct BuildArgs {
 
 /// Runs the verb.
 pub fn run(args: &BuildArgs, context: &Context) -> Result<()> {
+    folder::need(&args.out, "choose another folder with --out")?;
     let store = context.store()?;
     let plan = input::plan(&args.input, context, &store)?;
     if args.dry_run {
         return super::print(&crate::plan::explain(&plan));
     }
-    let built = build(&plan, args, context, &store)?;
+    let built = build(&plan, args, context, &store).map_err(|error| input::placed(error, &args.input))?;
     if args.json {
         let result = serde_json::json!({
             "version": crate::progress::VERSION, "event": "built", "up-to-date": built.up_to_date,

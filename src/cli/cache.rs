@@ -1,4 +1,4 @@
-//! `basalt cache`: what the cache holds, and emptying it.
+//! `basalt cache`: what the cache holds, and taking things out of it.
 
 use std::fs;
 use std::path::Path;
@@ -7,19 +7,28 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 
 use super::Context;
+use crate::commit;
 
-/// Shows what the cache holds, by kind, or clears it. Everything in it can be made or fetched again, as long as the mirror still has
-/// what a lock names.
+/// Shows what the cache holds, by kind. With --gc or --clear it removes some or all of it. Everything in it can be made or fetched
+/// again, as long as the mirror still has what a lock names.
 #[derive(Debug, Args)]
 pub struct CacheArgs {
-    /// Remove everything
+    /// Remove the commits and overlays that no image's last build has
     #[arg(long)]
+    gc: bool,
+    /// Remove everything
+    #[arg(long, conflicts_with = "gc")]
     clear: bool,
 }
 
 /// Runs the verb.
 pub fn run(args: &CacheArgs, context: &Context) -> Result<()> {
     let store = context.store()?;
+    let alone = if args.gc || args.clear { Some(store.alone()?) } else { None };
+    let pruned = match &alone {
+        Some(alone) if args.gc => Some(commit::prune(&store, alone)?),
+        _ => None,
+    };
     let mut lines = format!("{}\n", store.root().display());
     let mut names: Vec<_> =
         fs::read_dir(store.root())?.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
@@ -32,12 +41,14 @@ pub fn run(args: &CacheArgs, context: &Context) -> Result<()> {
         let (bytes, files) = size(&path)?;
         lines += &format!("{:>8} MiB {files:>6} files  {name}\n", bytes >> 20);
         if args.clear {
-            let _alone = store.lock("clear")?;
             fs::remove_dir_all(&path).with_context(|| format!("{}: cannot be removed", path.display()))?;
         }
     }
     if args.clear {
         lines += "all removed\n";
+    }
+    if let Some(commit::Pruned { objects, overlays, bytes }) = pruned {
+        lines += &format!("removed {objects} files of old commits and {overlays} overlays, {} MiB\n", bytes >> 20);
     }
     super::print(&lines)
 }

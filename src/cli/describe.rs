@@ -5,6 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use crate::host;
+
 /// Prints the recipe's JSON schema.
 pub fn schema() -> Result<()> {
     super::print(&crate::recipe::schema())
@@ -19,6 +21,7 @@ pub fn completions(shell: clap_complete::Shell) -> Result<()> {
 
 /// Writes `basalt.1` and a page for each verb into `folder`.
 pub fn man(folder: &Path) -> Result<()> {
+    host::folder::need(folder, "name another folder")?;
     fs::create_dir_all(folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
     clap_mangen::generate_to(super::command(), folder).with_context(|| format!("{}: cannot be written", folder.display()))
 }

@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::Context;
 use crate::architecture::Architecture;
-use crate::failure::{Failure, Kind};
+use crate::failure::{Failure, Kind, failure_in};
 use crate::lock::{self, Changes, Lock, Mode};
 use crate::pipeline;
 use crate::plan::{self, Plan};
@@ -53,6 +53,15 @@ pub fn plan(args: &InputArgs, context: &Context, store: &Store) -> Result<Plan> 
     let architecture = chosen(args, &recipe)?;
     let section = lock.architecture.get(&architecture).context("the lock has no section for this architecture")?;
     Ok(plan::resolve(&recipe, section, architecture)?)
+}
+
+/// `error` of a build, with the place in the recipe that it is about, where there is a recipe and it says so.
+pub fn placed(error: anyhow::Error, args: &InputArgs) -> anyhow::Error {
+    let mention = failure_in(&error).and_then(|failure| failure.about.as_ref()).filter(|_| !is_plan(&args.path));
+    match mention.and_then(|mention| recipe::locate(&args.path, mention)) {
+        Some(position) => error.context(position.to_string()),
+        None => error,
+    }
 }
 
 /// Brings the lock of a recipe up to date as far as `mode` allows, and says what changed.

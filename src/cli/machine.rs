@@ -40,9 +40,13 @@ impl MachineArgs {
     /// The machine with `disk`.
     pub fn machine(&self, disk: &Path, writes: Writes, store: &Store) -> Result<Machine> {
         if !disk.is_file() {
-            return Err(Failure::new(Kind::Input, format!("{}: no such disk", disk.display()))
-                .hint("build one: basalt build RECIPE --out DIR")
-                .into());
+            let (found, next) = match (disk.is_dir(), disk.exists()) {
+                (true, _) => ("a folder", "name the disk in it: DIR/NAME.raw or DIR/NAME.qcow2"),
+                (false, true) => ("something else", "name a raw or qcow2 disk"),
+                (false, false) => ("none", "build one: basalt build RECIPE --out DIR"),
+            };
+            let what = format!("{}: needed a disk (a file), found {found}", disk.display());
+            return Err(Failure::new(Kind::Input, what).hint(next).into());
         }
         let sector_size = sector_size(disk)?;
         let disk = Disk { bus: self.bus, writes, sector_size, ..Disk::new(disk) };

@@ -41,8 +41,8 @@ const EXIT_CODES: &str = "Exit codes:
 /// What every verb takes.
 #[derive(Debug, Args)]
 struct Global {
-    /// Cache folder [default: ~/.cache/basalt]
-    #[arg(long, global = true, value_name = "DIR", env = "BASALT_CACHE", hide_env_values = true)]
+    /// Cache folder [default: $BASALT_CACHE, else ~/.cache/basalt]
+    #[arg(long, global = true, value_name = "DIR")]
     cache: Option<std::path::PathBuf>,
     /// Say more on standard error; twice for everything
     #[arg(short, long, global = true, action = ArgAction::Count)]
@@ -68,7 +68,7 @@ enum Verb {
     Test(test::TestArgs),
     /// Make a folder from which an offline machine builds
     Vendor(vendor::VendorArgs),
-    /// Show or clear the cache
+    /// Show the cache, or make room in it
     Cache(cache::CacheArgs),
     /// Print the recipe's JSON schema
     Schema,
@@ -101,10 +101,12 @@ struct Context {
 
 impl Context {
     fn store(&self) -> Result<Store> {
-        match &self.cache {
-            Some(folder) => Store::open(folder),
-            None => Store::open(&Store::default_root()?),
-        }
+        let folder = match &self.cache {
+            Some(folder) => folder.clone(),
+            None => Store::default_root()?,
+        };
+        crate::host::folder::need(&folder, "choose another cache folder with --cache or BASALT_CACHE")?;
+        Store::open(&folder)
     }
 }
 

@@ -10,6 +10,7 @@ use super::machine::MachineArgs;
 use super::{Context, input};
 use crate::artefact;
 use crate::failure::{Failure, Kind};
+use crate::host::folder;
 use crate::pipeline;
 use crate::plan::{Check, Plan};
 use crate::progress::{Stage, Unit};
@@ -17,7 +18,7 @@ use crate::recipe;
 use crate::vm::{self, Expect, Report, Running, Writes};
 
 /// How long a machine may take to boot; emulated processors beside other work are slow.
-const BOOT: Duration = Duration::from_secs(300);
+const BOOT: Duration = Duration::from_secs(600);
 /// How long one check may take.
 const CHECK: Duration = Duration::from_secs(60);
 
@@ -48,8 +49,10 @@ pub fn run(args: &TestArgs, context: &Context) -> Result<()> {
     let store = context.store()?;
     let is_source = args.input.path.extension().is_some_and(|extension| extension == "toml" || extension == "json");
     let (disk, checks) = if is_source {
+        folder::need(&args.out, "choose another folder with --out")?;
         let plan = input::plan(&args.input, context, &store)?;
-        (build(&plan, args, context, &store)?, plan.checks)
+        let disk = build(&plan, args, context, &store).map_err(|error| input::placed(error, &args.input))?;
+        (disk, plan.checks)
     } else {
         let checks = args.recipe.as_deref().map(recipe::load).transpose()?.map(|recipe| recipe.checks);
         (args.input.path.clone(), checks.unwrap_or_else(default_checks))
@@ -114,6 +117,19 @@ fn default_checks() -> Vec<Check> {
     }]
 }
 
+/// The firmware's variable has four bytes of attributes before its value. Of the kernel's modes the one in brackets is in force.
+const SECURE_BOOT: &str = "od -An -tu1 -j4 /sys/firmware/efi/efivars/SecureBoot-* 2>/dev/null | grep -qw 1 && printf on || printf off; \
+    sed 's/.*\\[\\(.*\\)\\].*/, kernel lockdown: \\1/' /sys/kernel/security/lockdown";
+/// An image can be without the agent.
+const AGENT_STATE: &str = "busctl --json=short get-property org.basalt.FirstBoot1 /org/basalt/FirstBoot1 org.basalt.FirstBoot1 State \
+    2>/dev/null || true";
+
+/// The value of a property as busctl prints it: `{"type":"s","data":"configured"}`.
+fn property(json: &str) -> String {
+    let value: Option<serde_json::Value> = serde_json::from_str(json).ok();
+    value.and_then(|value| Some(value.get("data")?.as_str()?.to_owned())).unwrap_or_else(|| "does not answer".to_owned())
+}
+
 /// What was booted, as the guest itself tells it.
 fn screen(guest: &mut Running, disk: &Path, seconds: u64) -> Result<String> {
     let mut ask = |script: &str| guest.must(script, CHECK);
@@ -121,11 +137,8 @@ fn screen(guest: &mut Running, disk: &Path, seconds: u64) -> Result<String> {
         ("image", ask(". /usr/lib/os-release; echo \"$IMAGE_ID $IMAGE_VERSION on $PRETTY_NAME\"")?),
         ("kernel", ask("uname -r")?),
         ("deployment", ask("ostree admin status | sed -n 's/^\\* //p'")?),
-        ("secure boot", ask("cat /sys/kernel/security/lockdown")?),
-        (
-            "agent",
-            ask("busctl --json=short get-property org.basalt.FirstBoot1 /org/basalt/FirstBoot1 org.basalt.FirstBoot1 State")?,
-        ),
+        ("secure boot", ask(SECURE_BOOT)?),
+        ("agent", property(&ask(AGENT_STATE)?)),
         ("root", ask("df -h --output=size,avail /var | tail -1 | awk '{print $1 \" size, \" $2 \" free\"}'")?),
     ];
     rows.push(("booted in", format!("{seconds} s, in QEMU")));

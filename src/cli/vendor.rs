@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 
 use super::{Context, input};
+use crate::host::folder;
 use crate::pipeline;
 use crate::store::Store;
 
@@ -22,6 +23,7 @@ pub struct VendorArgs {
 
 /// Runs the verb.
 pub fn run(args: &VendorArgs, context: &Context) -> Result<()> {
+    folder::need(&args.dir, "name another folder")?;
     let store = context.store()?;
     let plan = input::plan(&args.input, context, &store)?;
     pipeline::fetch(&plan, &store, args.input.offline, &*context.sink)?;

@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::{Image, identity, kernel, layout, menu, shadow, var};
 use crate::failure::{Failure, Kind};
 use crate::layer::Layer;
-use crate::tree::{Conflict, LeafKind, Node, Tree, TreePath, merge};
+use crate::tree::{Conflict, Leaf, LeafKind, Node, Tree, TreePath, merge};
 
 /// Filled by the kernel and by systemd at boot: nothing of an image can be seen there.
 const MADE_AT_BOOT: [&str; 5] = ["dev", "proc", "run", "sys", "tmp"];
@@ -21,7 +21,7 @@ const SHOWN: usize = 10;
 /// exactly one kernel, programs for another architecture.
 pub fn assemble(layers: &[Layer], image: &Image) -> Result<Tree> {
     let mut tree = merged(layers)?;
-    kernel::settle(&mut tree, image.architecture)?;
+    kernel::settle(&mut tree, image.architecture, layers)?;
     move_etc(&mut tree)?;
     layout::settle(&mut tree)?;
     menu::settle(&mut tree)?;
@@ -56,24 +56,23 @@ pub fn merged(layers: &[Layer]) -> Result<Tree> {
 
 /// Whether a layer has only what can be part of an image. The base may have more, which is dropped: it comes as Debian makes it.
 fn check(layer: &Layer, is_base: bool) -> Result<(), Failure> {
-    for (path, node) in layer.tree.walk() {
-        let below = |folder: &str| path.relative().strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
-        let Node::Leaf(leaf) = node else {
-            if below("usr/etc") || path.relative() == "usr/etc" {
-                return Err(refused(layer, &path, "/usr/etc is made from /etc").hint("put it below /etc"));
-            }
-            continue;
-        };
-        if MADE_AT_BOOT.iter().any(|folder| below(folder)) && !is_base {
+    let usr_etc = TreePath::parse("usr/etc").ok().filter(|path| layer.tree.directory(path).is_some());
+    if let Some(path) = usr_etc {
+        return Err(refused(layer, &path, "/usr/etc is made from /etc").hint("put it below /etc"));
+    }
+    if !is_base {
+        if let Some((path, _)) = MADE_AT_BOOT.iter().find_map(|folder| leaves(&layer.tree, folder).next()) {
             return Err(refused(layer, &path, "this folder is made anew at each boot")
                 .hint("let a file in /usr/lib/tmpfiles.d make it at boot"));
         }
-        if below("boot") && !is_base {
+        if let Some((path, _)) = leaves(&layer.tree, "boot").next() {
             return Err(refused(layer, &path, "/boot is a filesystem of its own, which libostree fills")
                 .hint("a kernel belongs in /usr/lib/modules/<version>/vmlinuz, its initramfs beside it"));
         }
-        let in_var = below("var") || IN_VAR.iter().any(|folder| below(folder) && !(is_base && *folder == "root"));
-        if in_var && matches!(leaf.kind, LeafKind::File(_)) {
+    }
+    let of_the_node = IN_VAR.iter().filter(|folder| !(is_base && **folder == "root")).chain(&["var"]);
+    for (path, leaf) in of_the_node.flat_map(|folder| leaves(&layer.tree, folder)) {
+        if matches!(leaf.kind, LeafKind::File(_)) {
             return Err(refused(layer, &path, "this folder belongs to the node: an update never touches it").hint(
                 "put the file below /usr, or below /usr/share/factory with a line `C` in a file in /usr/lib/tmpfiles.d that copies it",
             ));
@@ -82,8 +81,28 @@ fn check(layer: &Layer, is_base: bool) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Files and links below `folder`, which is given without the leading `/`.
+fn leaves<'t>(tree: &'t Tree, folder: &str) -> impl Iterator<Item = (TreePath, &'t Leaf)> {
+    let at = TreePath::parse(folder).ok();
+    let below = at.and_then(|at| Some(tree.directory(&at)?.walk(at)));
+    below.into_iter().flatten().filter_map(|(path, node)| match node {
+        Node::Leaf(leaf) => Some((path, leaf.as_ref())),
+        Node::Directory(_) => None,
+    })
+}
+
 fn refused(layer: &Layer, path: &TreePath, why: &str) -> Failure {
-    Failure::new(Kind::Invalid, format!("layer {}: {path} cannot be part of an image: {why}", layer.name))
+    about(layer, path, Failure::new(Kind::Invalid, format!("layer {}: {path} cannot be part of an image: {why}", layer.name)))
+}
+
+/// `failure`, about what of the recipe brings `path` of `layer`.
+pub(super) fn about(layer: &Layer, path: &TreePath, failure: Failure) -> Failure {
+    match (layer.name.strip_prefix("overlay "), layer.name.as_str()) {
+        (Some(overlay), _) => failure.about("overlay", overlay),
+        (None, "files") => failure.about("file", path.to_string()),
+        (None, "agent") => failure.about("agent.path", ""),
+        _ => failure,
+    }
 }
 
 fn disagreement(below: &[Layer], above: &Layer, conflicts: &[Conflict]) -> Failure {
@@ -101,8 +120,24 @@ fn disagreement(below: &[Layer], above: &Layer, conflicts: &[Conflict]) -> Failu
         lines.push(format!("and {} more", conflicts.len() - SHOWN));
     }
     let path = conflicts.first().map_or_else(TreePath::root, |conflict| conflict.path.clone());
-    Failure::new(Kind::Invalid, format!("two layers disagree:\n  {}", lines.join("\n  ")))
-        .hint(format!("if {} is meant to win, say so in the recipe: replaces = [\"{path}\"]", above.name))
+    let hint = match link_below(below, above, &path) {
+        Some(target) => format!("{path} leads to {target} there: put what {} has below it into {target}", above.name),
+        None => format!("if {} is meant to win, say so in the recipe: replaces = [\"{path}\"]", above.name),
+    };
+    let failure = Failure::new(Kind::Invalid, format!("two layers disagree:\n  {}", lines.join("\n  "))).hint(hint);
+    about(above, &path, failure)
+}
+
+/// Where `path` leads in the layers `below`, when `above` has a folder there: nothing is ever written through a link.
+fn link_below<'a>(below: &'a [Layer], above: &Layer, path: &TreePath) -> Option<&'a str> {
+    above.tree.directory(path)?;
+    match below.iter().rev().find_map(|layer| layer.tree.get(path))? {
+        Node::Leaf(leaf) => match &leaf.kind {
+            LeafKind::Symlink(target) => Some(target),
+            LeafKind::File(_) => None,
+        },
+        Node::Directory(_) => None,
+    }
 }
 
 /// `/etc` is the node's copy of `/usr/etc`.

@@ -108,7 +108,7 @@ pub fn base() -> Tree {
 }
 
 pub fn layer(name: &str, tree: Tree) -> Layer {
-    Layer { name: name.into(), digest: crate::tree::dump::digest(&tree), replaces: vec![], removals: vec![], tree }
+    Layer { name: name.into(), replaces: vec![], removals: vec![], tree }
 }
 
 /// A layer of text files.

@@ -53,6 +53,22 @@ impl Known {
         }
     }
 
+    /// Forgets all but the objects that `is_there` says are.
+    pub fn retain(&mut self, is_there: impl Fn(&Digest) -> bool) -> io::Result<()> {
+        let before = self.objects.len();
+        self.objects.retain(|_, object| is_there(object));
+        if self.objects.len() == before {
+            return Ok(());
+        }
+        let records = self.objects.iter().flat_map(|(key, object)| [*key.as_bytes(), *object.as_bytes()]).flatten();
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(&records.collect::<Vec<u8>>())?;
+        file.as_file().sync_all()?;
+        file.persist(&self.path)?;
+        Ok(())
+    }
+
     /// Writes what is new. Every object must be on the disk by now.
     pub fn save(self) -> io::Result<()> {
         if self.new.is_empty() {
@@ -116,8 +132,12 @@ mod tests {
         assert_eq!((known.get(&a), known.get(&b)), (Some(b), None));
         known.add(b, a);
         known.save().unwrap();
+        Known::load(&path).unwrap().retain(|_| true).unwrap();
         assert_eq!(Known::load(&path).unwrap().get(&b), Some(a));
         assert_eq!(fs::metadata(&path).unwrap().len(), 2 * RECORD as u64);
+        Known::load(&path).unwrap().retain(|object| *object == a).unwrap();
+        let known = Known::load(&path).unwrap();
+        assert_eq!((known.get(&a), known.get(&b)), (None, Some(a)));
     }
 
     #[test]

@@ -12,6 +12,7 @@
 mod assemble;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod gc;
 mod identity;
 mod kernel;
 mod known;
@@ -26,6 +27,7 @@ mod var;
 mod write;
 
 pub use assemble::{assemble, merged};
+pub use gc::{Pruned, prune};
 pub use object::{MetadataObject, ObjectKind};
 pub use write::write;
 

@@ -57,6 +57,18 @@ impl Repository {
         Ok(self.repo.auto_transaction(NONE)?)
     }
 
+    /// The commits that have a ref.
+    pub fn commits(&self) -> Result<Vec<ostree::glib::Variant>> {
+        let refs = self.repo.list_refs(None, NONE)?;
+        refs.values().map(|checksum| Ok(self.repo.load_variant(ostree::ObjectType::Commit, checksum)?)).collect()
+    }
+
+    /// Takes away every object that no commit with a ref has. Answers how many, and their bytes.
+    pub fn prune(&self) -> Result<(u64, u64)> {
+        let (_, objects, bytes) = self.repo.prune(ostree::RepoPruneFlags::REFS_ONLY, 0, NONE)?;
+        Ok((objects.try_into()?, bytes))
+    }
+
     /// Whether the object of a file or link is there.
     pub fn has_file(&self, checksum: &Digest) -> bool {
         self.object(checksum, self.file_extension).exists()

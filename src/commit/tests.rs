@@ -4,11 +4,13 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use super::fixture::{KERNEL, base, efi, elf, file, image, info, layer, overlay, own, path, put};
-use super::{Commit, assemble, write};
+use super::{Commit, CommitInfo, assemble, prune, write};
 use crate::architecture::Architecture;
+use crate::digest::Digest;
 use crate::failure::{Kind, kind_of};
 use crate::host::cmd::Cmd;
 use crate::layer::Layer;
+use crate::lock::OVERLAY_KIND;
 use crate::progress::Quiet;
 use crate::store::Store;
 use crate::tree::{Content, Node, Tree, dump, tar};
@@ -112,8 +114,8 @@ fn what_cannot_be_an_image_is_refused_with_layer_path_and_next_step() {
         (over("/run/x"), "layer mine: /run/x cannot be part", "tmpfiles.d"),
         (over("/boot/x"), "layer mine: /boot/x cannot be part", "/usr/lib/modules"),
         (over("/usr/etc/x"), "layer mine: /usr/etc cannot be part", "below /etc"),
-        (over("/bin/x"), "/bin: a symbolic link of layer base, a directory of layer mine", "replaces"),
-        (Cell::Two(two), &format!("needed one kernel, found 2: {KERNEL}, 7.0"), "all but one"),
+        (over("/bin/x"), "/bin: a symbolic link of layer base, a directory of layer mine", "into usr/bin"),
+        (Cell::Two(two), &format!("needed one kernel, found 2: {KERNEL} of layer base, 7.0 of layer kernel"), "all but one"),
         (Cell::One(no_kernel), "no kernel", "linux-image"),
         (arm, "/usr/lib/systemd/systemd: needed a program for amd64, found ELF machine 183", "architecture"),
         (arm_kernel, "found EFI machine 0xaa64", "architecture"),
@@ -225,4 +227,38 @@ fn two_writers_at_once_give_one_commit() {
         (a.join().unwrap(), b.join().unwrap())
     });
     assert_eq!(a, b);
+}
+
+#[test]
+fn what_no_image_has_any_more_is_taken_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let entry = |digest: &Digest| store.entry_or_make(OVERLAY_KIND, digest, |at| Ok(fs::write(at.join("pack"), "x")?)).unwrap();
+    let [old, new] = ["old", "new"].map(|text| {
+        let mine = overlay("mine", &[("/usr/lib/mine", text)]);
+        let digest = dump::digest(&mine.tree);
+        let info = CommitInfo { layers: vec![("overlay mine".into(), digest)], ..info() };
+        entry(&digest);
+        (write(&assembled(&[layer("base", base()), mine]), &info, &store, &Quiet).unwrap(), info.layers[0].1)
+    });
+    let other = Store::open(folder.path()).unwrap();
+    let busy = store.alone().unwrap_err().to_string();
+    assert!(busy.contains("in use by another build"), "{busy}");
+    drop(other);
+    let alone = store.alone().unwrap();
+    let pruned = prune(&store, &alone).unwrap();
+    // The file, its folders, the commit.
+    assert!(pruned.objects >= 3 && pruned.overlays == 1 && pruned.bytes > 0, "{pruned:?}");
+    assert_eq!(prune(&store, &alone).unwrap(), Default::default());
+    drop(alone);
+    assert!(store.entry(OVERLAY_KIND, &new.1).is_some() && store.entry(OVERLAY_KIND, &old.1).is_none());
+    assert!(ostree(&new.0, &["fsck"]).contains("no errors found"));
+    assert!(!ostree(&new.0, &["refs"]).is_empty());
+    let gone = old.0.repository.join("objects").join(&old.0.checksum.to_hex()[..2]);
+    assert!(!gone.join(format!("{}.commit", &old.0.checksum.to_hex()[2..])).exists());
+    // It can be made again.
+    let mine = overlay("mine", &[("/usr/lib/mine", "old")]);
+    let again = write(&assembled(&[layer("base", base()), mine]), &old.0.info, &store, &Quiet).unwrap();
+    assert_eq!(again.checksum, old.0.checksum);
+    assert!(ostree(&again, &["fsck"]).contains("no errors found"));
 }

@@ -4,8 +4,10 @@
 //! decides a byte of an artefact unless its version is part of the plan.
 
 pub mod cmd;
+pub mod folder;
 pub mod interrupt;
 pub mod memory;
 pub mod space;
+pub mod subordinate;
 pub mod tools;
 pub mod writeback;

@@ -13,18 +13,15 @@ pub mod settings;
 use anyhow::{Context, Result};
 
 use crate::commit;
-use crate::digest::Digest;
 use crate::plan::{self, LayerContent};
 use crate::store::Store;
-use crate::tree::{Tree, TreePath, dump};
+use crate::tree::{Tree, TreePath};
 
 /// A produced layer.
 #[derive(Clone, Debug)]
 pub struct Layer {
     /// As in the plan.
     pub name: String,
-    /// Of the tree.
-    pub digest: Digest,
     /// Paths where it wins over the layers below.
     pub replaces: Vec<TreePath>,
     /// Paths that it takes away from the layers below, before its own tree is laid over them.
@@ -36,7 +33,7 @@ pub struct Layer {
 impl Layer {
     /// A layer that takes nothing away.
     pub fn new(name: impl Into<String>, replaces: Vec<TreePath>, tree: Tree) -> Self {
-        Self { name: name.into(), digest: dump::digest(&tree), replaces, removals: Vec::new(), tree }
+        Self { name: name.into(), replaces, removals: Vec::new(), tree }
     }
 }
 
@@ -49,7 +46,9 @@ pub fn produce(wanted: &plan::Layer, below: &[Layer], store: &Store) -> Result<L
         LayerContent::Agent { sha256, size } => agent::produce(*sha256, *size, store),
         LayerContent::Files { files } => files::produce(files, store),
         LayerContent::Settings(settings) => {
-            commit::merged(below).and_then(|below| settings::produce(settings, &below)).map(|made| {
+            // What those below disagree about is not this one's.
+            let below = commit::merged(below)?;
+            settings::produce(settings, &below).map(|made| {
                 removals = made.removals;
                 made.tree
             })

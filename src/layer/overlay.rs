@@ -1,11 +1,13 @@
-//! A local folder becomes a tree: the same tree whoever made the folder, with whatever umask, owner and times.
+//! A local folder or tar archive becomes a tree: the same tree whoever made the folder, with whatever umask, owner and times.
 //!
-//! The rules: everything is root's, at time 0; folders 0755; files 0755 where the owner may execute, else 0644, unless the recipe
+//! The rules for a folder: everything is root's, at time 0; folders 0755; files 0755 where the owner may execute, else 0644, unless the recipe
 //! names a mode; links stay as written. Extended attributes, set-uid bits and hard links of the folder are not taken over: git keeps
 //! none of them, so they would depend on how the folder came here. Refused are devices, sockets and named pipes, names and targets
-//! that are not UTF-8, relative links that climb above the folder, and private keys.
+//! that are not UTF-8, relative links that climb above the folder, and private keys. Those for an archive stand in `archive`.
 
-use std::collections::BTreeMap;
+mod archive;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -28,7 +30,7 @@ const SMALL: u64 = 64 << 10;
 /// ... while all of them together are not more than this.
 const MEMORY: u64 = 16 << 20;
 
-/// Why a folder cannot become a layer: every reason, each with its path.
+/// Why a folder or archive cannot become a layer: every reason, each with its path.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", list.join("\n"))]
 pub struct Unfit {
@@ -37,10 +39,7 @@ pub struct Unfit {
 }
 
 /// What lies in a folder, folders before what they hold.
-#[derive(Debug, Default)]
-pub struct Found {
-    entries: BTreeMap<TreePath, Entry>,
-}
+type Entries = BTreeMap<TreePath, Entry>;
 
 #[derive(Debug)]
 enum Entry {
@@ -49,23 +48,24 @@ enum Entry {
     File { local: PathBuf, executable: bool },
 }
 
-impl Found {
-    /// Whether a file or folder lies at the path `text` of the image.
-    pub fn contains(&self, text: &TreePath) -> bool {
-        self.entries.contains_key(text)
-    }
-}
-
-/// Looks at every name of `folder` without reading the files.
+/// The paths in the folder or archive at `path`. The files of a folder are not read.
 ///
 /// # Errors
 /// Everything that cannot be part of an image.
-pub fn scan(folder: &Path) -> Result<Found, Unfit> {
-    let mut scan = Scan { found: Found::default(), unfit: Vec::new() };
+pub fn names(path: &Path) -> Result<BTreeSet<TreePath>, Unfit> {
+    if path.is_file() {
+        return archive::read(path).map(|tree| tree.walk().map(|(path, _)| path).collect());
+    }
+    scan(path).map(|entries| entries.into_keys().collect())
+}
+
+/// Looks at every name of `folder` without reading the files.
+fn scan(folder: &Path) -> Result<Entries, Unfit> {
+    let mut scan = Scan { found: Entries::new(), unfit: Vec::new() };
     match fs::metadata(folder) {
         Ok(meta) if meta.is_dir() => scan.folder(folder, &TreePath::root()),
-        Ok(_) => scan.unfit.push("needed a folder, found a file".to_owned()),
-        Err(error) => scan.unfit.push(format!("needed a folder, found: {error}")),
+        Ok(_) => scan.unfit.push("needed a folder or a tar archive, found neither".to_owned()),
+        Err(error) => scan.unfit.push(format!("needed a folder or a tar archive, found: {error}")),
     }
     if scan.unfit.is_empty() {
         return Ok(scan.found);
@@ -74,17 +74,27 @@ pub fn scan(folder: &Path) -> Result<Found, Unfit> {
     Err(Unfit { list: scan.unfit })
 }
 
-/// The tree of `folder`. `modes` are the modes that the recipe names. Large files are copied once into a nameless file in the folder
-/// `spool`, from which the tree's contents are read while it lives.
+/// The tree of the folder or archive at `path`. `modes` are the modes that the recipe names. Large files of a folder are copied once
+/// into a nameless file in the folder `spool`, from which the tree's contents are read while it lives.
 ///
 /// # Errors
-/// As [`scan`], with [`Kind::Invalid`]; a mode for a path that is not there; files that cannot be read, or are private keys.
-pub fn read(folder: &Path, modes: &BTreeMap<TreePath, u16>, spool: &Path) -> Result<Tree> {
-    let invalid = |what: String| Failure::new(Kind::Invalid, format!("overlay {}: {what}", folder.display()));
-    let found = scan(folder).map_err(|unfit| invalid(unfit.to_string()))?;
+/// As [`names`], with [`Kind::Invalid`]; a mode for a path that is not there; files that cannot be read, or are private keys.
+pub fn read(path: &Path, modes: &BTreeMap<TreePath, u16>, spool: &Path) -> Result<Tree> {
+    let invalid = |what: String| Failure::new(Kind::Invalid, format!("overlay {}: {what}", path.display()));
+    let unfit = |unfit: Unfit| invalid(unfit.to_string());
+    let mut tree = if path.is_file() {
+        archive::read(path).map_err(unfit)?
+    } else {
+        read_folder(scan(path).map_err(unfit)?, &invalid, spool)?
+    };
+    set_modes(&mut tree, modes).map_err(invalid)?;
+    Ok(tree)
+}
+
+fn read_folder(entries: Entries, invalid: &dyn Fn(String) -> Failure, spool: &Path) -> Result<Tree> {
     let mut spool = Spool { folder: spool, file: None, in_memory: 0 };
     let mut tree = Tree::new();
-    for (path, entry) in found.entries {
+    for (path, entry) in entries {
         interrupt::check()?;
         match entry {
             Entry::Folder => drop(tree.make_directory(&path)?),
@@ -100,7 +110,6 @@ pub fn read(folder: &Path, modes: &BTreeMap<TreePath, u16>, spool: &Path) -> Res
             }
         }
     }
-    set_modes(&mut tree, modes).map_err(invalid)?;
     Ok(tree)
 }
 
@@ -146,7 +155,7 @@ pub fn climbs_out(path: &TreePath, target: &str) -> bool {
 }
 
 struct Scan {
-    found: Found,
+    found: Entries,
     unfit: Vec<String>,
 }
 
@@ -171,7 +180,7 @@ impl Scan {
     fn entry(&mut self, local: &Path, path: &TreePath, meta: &fs::Metadata) {
         let kind = meta.file_type();
         let refused = if kind.is_dir() {
-            self.found.entries.insert(path.clone(), Entry::Folder);
+            self.found.insert(path.clone(), Entry::Folder);
             return self.folder(local, path);
         } else if kind.is_symlink() {
             match fs::read_link(local).map(PathBuf::into_os_string).map(std::ffi::OsString::into_string) {
@@ -179,7 +188,7 @@ impl Scan {
                     format!("is a link to {target:?}, which climbs above the image's root")
                 }
                 Ok(Ok(target)) => {
-                    self.found.entries.insert(path.clone(), Entry::Link(target));
+                    self.found.insert(path.clone(), Entry::Link(target));
                     return;
                 }
                 Ok(Err(_)) => "is a link whose target is not UTF-8".to_owned(),
@@ -187,7 +196,7 @@ impl Scan {
             }
         } else if kind.is_file() {
             let executable = meta.permissions().mode() & 0o100 != 0;
-            self.found.entries.insert(path.clone(), Entry::File { local: local.to_owned(), executable });
+            self.found.insert(path.clone(), Entry::File { local: local.to_owned(), executable });
             return;
         } else if kind.is_fifo() {
             "is a named pipe; needed a file, folder or link".to_owned()
@@ -365,7 +374,12 @@ mod tests {
         assert!(message(&[("/l", 0o400)]).ends_with("the recipe names a mode for /l, which is a symbolic link"));
         fs::write(folder.path().join("id"), format!("-----BEGIN {} KEY-----\n", "PRIVATE")).unwrap();
         assert!(message(&[]).ends_with("/id is a private key; needed no secret"));
-        assert!(scan(&folder.path().join("none")).unwrap_err().to_string().starts_with("needed a folder, found: No such file"));
+        assert!(
+            scan(&folder.path().join("none"))
+                .unwrap_err()
+                .to_string()
+                .starts_with("needed a folder or a tar archive, found: No such")
+        );
     }
 
     #[test]

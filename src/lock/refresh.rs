@@ -243,7 +243,7 @@ fn overlays(inputs: Inputs<'_>) -> Result<Vec<LockedOverlay>> {
 fn import_overlay(inputs: Inputs<'_>, overlay: &Overlay) -> Result<LockedOverlay> {
     let name = overlay.source.lock_name();
     let tree = match &overlay.source {
-        OverlaySource::Folder(path) => {
+        OverlaySource::Local(path) => {
             let spool = inputs.store.root().join("tmp");
             overlay::read(&inputs.recipe.local(path), &overlay.modes, &spool)?
         }

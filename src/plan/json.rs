@@ -86,6 +86,10 @@ impl Plan {
         names::archive_word(suite).map_err(value("base.suite"))?;
         for package in packages {
             names::package(&package.name).map_err(value("base.packages"))?;
+            if package.architecture != "all" && package.architecture != self.architecture.debian() {
+                let why = format!("needed {} for {}, found it for {}", package.name, self.architecture, package.architecture);
+                return Err(value("base.packages")(why));
+            }
         }
         for name in users.keys().chain(groups.keys()) {
             names::user(name).map_err(value("base.users"))?;
@@ -152,6 +156,11 @@ mod tests {
             ("\"name\": \"gpu-node\"", "\"name\": \"../x\"", "name: needed up to 63 lower-case letters"),
             ("\"name\": \"gpu-node\"", "\"nome\": \"gpu-node\"", "unknown field `nome`"),
             ("\"kind\": \"overlay\"", "\"kind\": \"overlay\", \"x\": 1", "unknown field `x`"),
+            (
+                "\"architecture\": \"amd64\"",
+                "\"architecture\": \"arm64\"",
+                "base.packages: needed bash for arm64, found it for amd64",
+            ),
             ("\"kind\": \"debian\"", "\"kind\": \"fedora\"", "unknown variant `fedora`"),
             ("\"iommu=pt\"", "\"root=/dev/sda\"", "kernel-args: needed no \"root\""),
             ("\"sector-size\": 512", "\"sector-size\": 513", "disk.sector-size: needed 512 or 4096, found 513"),

@@ -43,7 +43,15 @@ pub(super) fn load(name: &str, shown: &str, reader: Reader<'_>) -> Result<Loaded
             file: format!("{shown}{name}"),
             at: None,
             what: format!("cannot be read: {error}"),
-            hint: Some("name an existing recipe (a .toml file)".to_owned()),
+            hint: Some(
+                match error.kind() {
+                    io::ErrorKind::NotFound => "name an existing recipe (a .toml file)",
+                    io::ErrorKind::IsADirectory => "name the recipe in it (a .toml file)",
+                    io::ErrorKind::PermissionDenied => "let this user read it: chmod +r, and +x for the folders above",
+                    _ => "name a recipe (a .toml file, text in UTF-8)",
+                }
+                .to_owned(),
+            ),
         }],
     })?;
     let mut loader = Loader {

@@ -29,7 +29,7 @@ pub use problem::{Problem, Problems};
 pub use written::Written;
 
 use crate::architecture::Architecture;
-use crate::failure::Failure;
+use crate::failure::{Failure, Mention};
 use crate::plan::{Check, Disk, Format, Settings};
 use crate::tree::TreePath;
 
@@ -46,7 +46,7 @@ pub struct Recipe {
     pub architectures: Vec<Architecture>,
     /// The lowest layer.
     pub base: Base,
-    /// Folders over the base, lowest first; those that come with Basalt are the first.
+    /// What lies over the base, lowest first; those that come with Basalt are the first.
     pub overlays: Vec<Overlay>,
     /// The first-boot agent, if the image has it.
     pub agent: Option<Agent>,
@@ -100,7 +100,7 @@ impl Base {
     }
 }
 
-/// A folder over the layers below.
+/// A folder or tar archive over the layers below.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Overlay {
     /// Where it comes from.
@@ -114,17 +114,17 @@ pub struct Overlay {
 /// Where an overlay comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OverlaySource {
-    /// A local folder, relative to the recipe's.
-    Folder(String),
+    /// A local folder or tar archive, relative to the recipe's folder.
+    Local(String),
     /// One that comes with Basalt: see `crate::layer::builtin`.
     Builtin(String),
 }
 
 impl OverlaySource {
-    /// The name in the lock: the folder's path, or `builtin:NAME`.
+    /// The name in the lock: the local path, or `builtin:NAME`.
     pub fn lock_name(&self) -> String {
         match self {
-            Self::Folder(path) => path.clone(),
+            Self::Local(path) => path.clone(),
             Self::Builtin(name) => format!("builtin:{name}"),
         }
     }
@@ -132,7 +132,7 @@ impl OverlaySource {
     /// The name for people, and in the plan.
     pub fn name(&self) -> &str {
         match self {
-            Self::Folder(name) | Self::Builtin(name) => name,
+            Self::Local(name) | Self::Builtin(name) => name,
         }
     }
 }
@@ -198,12 +198,45 @@ impl Recipe {
 /// # Errors
 /// All problems at once. The kind is [`crate::failure::Kind::Input`] when there is no such recipe.
 pub fn read(path: &Path) -> Result<Recipe, Problems> {
+    let (folder, loaded) = loaded(path)?;
+    check::all(loaded, folder, check::LocalInputs::Examine)
+}
+
+/// The folder of the recipe at `path`, and everything that was read.
+fn loaded(path: &Path) -> Result<(&Path, load::Loaded), Problems> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let shown = folder.map(|folder| format!("{}/", folder.display().to_string().trim_end_matches('/'))).unwrap_or_default();
     let folder = folder.unwrap_or(Path::new("."));
     let reader = |inner: &str| fs::read_to_string(folder.join(inner));
-    check::all(load::load(&name, &shown, &reader)?, folder, check::LocalInputs::Examine)
+    Ok((folder, load::load(&name, &shown, &reader)?))
+}
+
+/// Where the recipe at `path` (or a fragment) has what a failure is about: only a build finds out that no layer has a unit, and a plan
+/// does not keep places. None when the recipe does not say it: it came by itself.
+pub fn locate(path: &Path, mention: &Mention) -> Option<Position> {
+    let load::Loaded { sources, written, .. } = loaded(path).ok()?.1;
+    let value = mention.value.as_str();
+    let among = |list: &[Placed<String>]| list.iter().find(|item| item.value == value).map(|item| item.place);
+    let place = match mention.key {
+        "systemd.enable" => among(&written.systemd.enable),
+        "systemd.disable" => among(&written.systemd.disable),
+        "systemd.mask" => among(&written.systemd.mask),
+        "users" => written.users.get(value).map(|user| user.uid.place),
+        "ssh.root-keys" => written.ssh.root_keys.first().map(|key| key.place),
+        "agent.path" => written.agent.path.map(|path| path.place),
+        "overlay" => {
+            let names = written.overlays.iter().filter_map(|overlay| overlay.path.as_ref().or(overlay.builtin.as_ref()));
+            names.into_iter().find(|name| name.value == value).map(|name| name.place)
+        }
+        "file" => {
+            let is_it = |path: &TreePath| path.to_string() == value;
+            let mut paths = written.files.iter().map(|file| &file.path);
+            paths.find(|path| TreePath::parse(path).as_ref().is_ok_and(is_it)).map(|path| path.place)
+        }
+        _ => None,
+    };
+    place.map(|place| sources.position(place))
 }
 
 /// The same as [`read`], as a failure of the program.

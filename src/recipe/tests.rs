@@ -210,7 +210,7 @@ fn what_is_wrong_is_named_with_its_place() {
         ("[[check]]\nname = \"x\"\nrun = []", &["r.toml:7:7: check.run: needed a program and its arguments, found none"]),
         (
             "[[overlay]]\npath = \"none\"",
-            &["r.toml:6:8: overlay \"none\": needed a folder, found: No such file or directory (os error 2)"],
+            &["r.toml:6:8: overlay \"none\": needed a folder or a tar archive, found: No such file or directory (os error 2)"],
         ),
         (
             "[[overlay]]\npath = \"/etc\"",
@@ -222,7 +222,7 @@ fn what_is_wrong_is_named_with_its_place() {
             "[[overlay]]\npath = \"a\"\nbuiltin = \"b\"",
             &[
                 "r.toml:6:8: overlay: needed either \"path\" or \"builtin\", found both",
-                "r.toml:6:8: overlay \"a\": needed a folder, found: No such file or directory (os error 2)",
+                "r.toml:6:8: overlay \"a\": needed a folder or a tar archive, found: No such file or directory (os error 2)",
             ],
         ),
         (

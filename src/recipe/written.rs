@@ -31,7 +31,7 @@ pub struct Written {
     pub host_name: Option<Placed<String>>,
     /// The lowest layer.
     pub base: Base,
-    /// Folders laid over the base, in this order.
+    /// Folders or tar archives laid over the base, in this order.
     #[serde(rename = "overlay")]
     pub overlays: Vec<Overlay>,
     /// Single files.
@@ -93,11 +93,12 @@ pub struct Base {
     pub groups: BTreeMap<String, Placed<u32>>,
 }
 
-/// A folder laid over the layers below. Files become root's, with mode 0644, or 0755 where the owner may execute.
+/// A folder or tar archive laid over the layers below. A folder's files become root's, with mode 0644, or 0755 where the owner may
+/// execute; an archive's keep owner, mode, extended attributes and hard links.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Overlay {
-    /// A local folder, relative to this file. It is the image's `/`.
+    /// A local folder or plain tar archive, relative to this file. It is the image's `/`.
     pub path: Option<Placed<String>>,
     /// Instead of `path`: an overlay that comes with Basalt, by name.
     pub builtin: Option<Placed<String>>,

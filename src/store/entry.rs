@@ -8,7 +8,8 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::{Store, sync_folder};
 use crate::digest::Digest;
-use crate::host::interrupt;
+use crate::failure::{Failure, Kind};
+use crate::host::{interrupt, subordinate};
 
 /// An entry, and whether it was there already.
 #[derive(Debug)]
@@ -65,6 +66,22 @@ impl Store {
         }
     }
 
+    /// Waits for nobody: the cache for this process alone until the answer is dropped, so that something can be taken out of it.
+    ///
+    /// # Errors
+    /// Another process uses it.
+    pub fn alone(&self) -> Result<Alone<'_>> {
+        match self.users.relock(FlockArg::LockExclusiveNonblock) {
+            Ok(()) => Ok(Alone(self)),
+            Err(error) => {
+                // A refused lock may have cost the one that was held: flock(2).
+                self.users.relock(FlockArg::LockShared)?;
+                let what = format!("{}: the cache is in use by another build ({error})", self.root.display());
+                Err(Failure::new(Kind::Failed, what).hint("try again when it has ended").into())
+            }
+        }
+    }
+
     /// Marks the cache at `root` as in use and, when nobody else uses it, takes away what crashed processes left under `tmp/`.
     pub(super) fn begin_use(root: &Path) -> Result<Flock<File>> {
         let path = root.join("locks/.users");
@@ -82,13 +99,26 @@ impl Store {
     }
 }
 
-/// Takes away everything in `folder`. What belongs to subordinate users is left for the stage that made it.
+/// Nobody else uses the cache: see [`Store::alone`].
+#[derive(Debug)]
+pub struct Alone<'a>(&'a Store);
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.users.relock(FlockArg::LockShared) {
+            tracing::warn!(%error, "the cache cannot be shared again");
+        }
+    }
+}
+
+/// Takes away everything in `folder`, also what belongs to subordinate users: a base that was being made is many GiB. What stays
+/// all the same is told with the next step, and is in nobody's way.
 fn clear(folder: &Path) -> Result<()> {
     for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        let result = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-        if let Err(error) = result {
-            tracing::warn!(path = %path.display(), %error, "left over by a crash and cannot be removed");
+        if let Err(failure) = subordinate::remove(&entry?.path()) {
+            interrupt::check()?;
+            let next = failure.hint.unwrap_or_default();
+            tracing::warn!("left by a build that was killed: {}; next: {next}", failure.what);
         }
     }
     Ok(())

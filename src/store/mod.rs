@@ -7,7 +7,7 @@
 mod entry;
 mod import;
 
-pub use entry::Entry;
+pub use entry::{Alone, Entry};
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -27,7 +27,7 @@ use crate::tree::Pack;
 pub struct Store {
     root: Arc<PathBuf>,
     /// Held shared while the cache is in use.
-    _users: Arc<Flock<File>>,
+    users: Arc<Flock<File>>,
 }
 
 impl Store {
@@ -39,7 +39,7 @@ impl Store {
         }
         let root = root.canonicalize()?;
         let users = Self::begin_use(&root)?;
-        Ok(Self { root: Arc::new(root), _users: Arc::new(users) })
+        Ok(Self { root: Arc::new(root), users: Arc::new(users) })
     }
 
     /// The user's cache: `$BASALT_CACHE`, else `$XDG_CACHE_HOME/basalt`, else `~/.cache/basalt`.

@@ -12,8 +12,8 @@ const OS_RELEASE: &str = "/usr/lib/os-release";
 /// The boot filesystem.
 pub fn tree(layout: &Layout) -> Result<Tree> {
     let mut boot = layout.empty_tree();
-    let version = &layout.kernel_version;
-    let folder = format!("/ostree/{}-{}", layout.name(), layout.boot_checksum);
+    let version = &layout.kernel.version;
+    let folder = format!("/ostree/{}-{}", layout.name(), layout.kernel.checksum);
     let linux = format!("{folder}/vmlinuz-{version}");
     let initrd = format!("{folder}/initramfs-{version}.img");
     for (path, (meta, content)) in [(&linux, &layout.kernel.vmlinuz), (&initrd, &layout.kernel.initramfs)] {

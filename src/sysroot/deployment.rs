@@ -49,7 +49,7 @@ pub fn put_surroundings(root: &mut Tree, layout: &Layout) -> Result<()> {
     root.make_directory(&TreePath::parse(&format!("{scratch}/upper"))?)?;
 
     let name = layout.name();
-    let link = format!("/ostree/boot.1.1/{name}/{}/0", layout.boot_checksum);
+    let link = format!("/ostree/boot.1.1/{name}/{}/0", layout.kernel.checksum);
     let target = format!("../../../deploy/{name}/deploy/{deployment}");
     root.put(&TreePath::parse(&link)?, Node::symlink(target))?;
     root.put(&TreePath::parse("/ostree/boot.1")?, Node::symlink("boot.1.1"))?;

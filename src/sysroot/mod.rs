@@ -71,26 +71,25 @@ struct Layout<'a> {
     commit: &'a Commit,
     tree: &'a Tree,
     options: &'a Options,
-    /// Version of the kernel.
-    kernel_version: String,
-    kernel: Kernel,
-    boot_checksum: Digest,
+    kernel: &'a Kernel,
 }
 
-/// The kernel and its initramfs, with the owners and modes that they have in the commit.
-struct Kernel {
+/// The kernel of a tree and its initramfs, with the owners and modes that they have in the commit.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    version: String,
     vmlinuz: (Meta, Content),
     initramfs: (Meta, Content),
+    /// What libostree names its folder by: the digest of both, one after the other.
+    checksum: Digest,
 }
 
-/// Lays out the filesystems of a node on which `commit`, whose tree is `tree`, is the only deployment.
+/// Lays out the filesystems of a node on which `commit`, whose tree is `tree` with `kernel` in it, is the only deployment.
 ///
 /// # Errors
 /// [`Kind::Invalid`]: something that a bootable system needs is missing from the tree; the error names the Debian package.
-pub fn stage(commit: &Commit, tree: &Tree, options: &Options) -> Result<Sysroot> {
-    let (kernel_version, kernel) = find_kernel(tree)?;
-    let boot_checksum = boot_checksum(&kernel)?;
-    let layout = Layout { commit, tree, options, kernel_version, kernel, boot_checksum };
+pub fn stage(commit: &Commit, tree: &Tree, kernel: &Kernel, options: &Options) -> Result<Sysroot> {
+    let layout = Layout { commit, tree, options, kernel };
     let image = &commit.info.image;
     Ok(Sysroot {
         name: image.name.clone(),
@@ -100,8 +99,8 @@ pub fn stage(commit: &Commit, tree: &Tree, options: &Options) -> Result<Sysroot>
         boot: boot::tree(&layout)?,
         root: root(&layout)?,
         args: layout.args(),
-        kernel: layout.kernel.vmlinuz.1,
-        initramfs: vec![layout.kernel.initramfs.1],
+        kernel: kernel.vmlinuz.1.clone(),
+        initramfs: vec![kernel.initramfs.1.clone()],
     })
 }
 
@@ -166,12 +165,16 @@ impl Layout<'_> {
     /// Every kernel argument.
     fn args(&self) -> Vec<String> {
         let ours = [format!("root=LABEL={ROOT_LABEL}"), "rw".to_owned()];
-        let ostree = format!("ostree=/ostree/boot.1/{}/{}/0", self.name(), self.boot_checksum);
+        let ostree = format!("ostree=/ostree/boot.1/{}/{}/0", self.name(), self.kernel.checksum);
         ours.into_iter().chain(self.options.kernel_args.iter().cloned()).chain([ostree]).collect()
     }
 }
 
-fn find_kernel(tree: &Tree) -> Result<(String, Kernel)> {
+/// Finds the kernel of `tree` and reads it.
+///
+/// # Errors
+/// [`Kind::Invalid`]: kernel or initramfs is missing; the error names the Debian package.
+pub fn kernel(tree: &Tree) -> Result<Kernel> {
     let folder = TreePath::parse("/usr/lib/modules")?;
     let has_kernel = |node: &Node| matches!(node, Node::Directory(inner) if inner.children.contains_key("vmlinuz"));
     let version = tree
@@ -187,17 +190,12 @@ fn find_kernel(tree: &Tree) -> Result<(String, Kernel)> {
             _ => Err(missing(&path.to_string(), "dracut")),
         }
     };
-    let kernel = Kernel { vmlinuz: file("vmlinuz")?, initramfs: file("initramfs.img")? };
-    Ok((version, kernel))
-}
-
-/// What libostree names a kernel's folder by: the digest of kernel and initramfs, one after the other.
-fn boot_checksum(kernel: &Kernel) -> Result<Digest> {
+    let (vmlinuz, initramfs) = (file("vmlinuz")?, file("initramfs.img")?);
     let mut hasher = Hasher::new();
-    for (_, content) in [&kernel.vmlinuz, &kernel.initramfs] {
+    for (_, content) in [&vmlinuz, &initramfs] {
         std::io::copy(&mut content.reader(), &mut hasher)?;
     }
-    Ok(hasher.finish())
+    Ok(Kernel { version, vmlinuz, initramfs, checksum: hasher.finish() })
 }
 
 fn missing(path: &str, package: &str) -> Failure {

@@ -74,13 +74,17 @@ fn listing(folder: &Path) -> BTreeSet<String> {
     String::from_utf8(output.stdout).unwrap().lines().filter(is_open).map(same).collect()
 }
 
+fn staged(commit: &Commit, tree: &Tree, options: &Options) -> anyhow::Result<Sysroot> {
+    stage(commit, tree, &super::kernel(tree)?, options)
+}
+
 #[test]
 fn libostree_makes_the_same_from_the_same_commit() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&folder.path().join("store")).unwrap();
     let (tree, commit) = committed(&store);
     let ours = folder.path().join("ours");
-    unpack(&stage(&commit, &tree, &options()).unwrap(), &ours);
+    unpack(&staged(&commit, &tree, &options()).unwrap(), &ours);
 
     let theirs = folder.path().join("theirs");
     fs::create_dir(&theirs).unwrap();
@@ -130,7 +134,7 @@ fn libostree_checks_lists_deploys_and_prunes() {
     let store = Store::open(&folder.path().join("store")).unwrap();
     let (tree, commit) = committed(&store);
     let root = folder.path().join("root");
-    unpack(&stage(&commit, &tree, &options()).unwrap(), &root);
+    unpack(&staged(&commit, &tree, &options()).unwrap(), &root);
     let repo = format!("--repo={}", root.join("ostree/repo").display());
     let sysroot = format!("--sysroot={}", root.display());
     assert!(ostree(&[&repo, "fsck"]).contains("no errors found"));
@@ -159,7 +163,7 @@ fn libostree_checks_lists_deploys_and_prunes() {
 fn the_parts_that_firmware_and_grub_read() {
     let folder = tempfile::tempdir().unwrap();
     let (tree, commit) = committed(&Store::open(folder.path()).unwrap());
-    let sysroot = stage(&commit, &tree, &options()).unwrap();
+    let sysroot = staged(&commit, &tree, &options()).unwrap();
     assert_eq!(text(&sysroot.esp, "/EFI/BOOT/BOOTX64.EFI"), "shim");
     assert_eq!(text(&sysroot.esp, "/EFI/BOOT/grubx64.efi"), "grub");
     assert!(text(&sysroot.esp, "/EFI/debian/grub.cfg").contains("--label boot"));
@@ -171,7 +175,7 @@ fn the_parts_that_firmware_and_grub_read() {
 
     let origin = format!("/ostree/deploy/node/deploy/{}.0.origin", commit.checksum);
     let update = Options { update: Some("registry.example/node:1".into()), ..options() };
-    let sysroot = stage(&commit, &tree, &update).unwrap();
+    let sysroot = staged(&commit, &tree, &update).unwrap();
     assert_eq!(
         text(&sysroot.root, &origin),
         "[origin]\ncontainer-image-reference=ostree-unverified-registry:registry.example/node:1\n"
@@ -190,7 +194,7 @@ fn what_is_missing_is_named_with_its_package() {
     ] {
         let mut tree = tree.clone();
         tree.remove(&path(at)).unwrap();
-        let error = stage(&commit, &tree, &options()).unwrap_err();
+        let error = staged(&commit, &tree, &options()).unwrap_err();
         assert_eq!(kind_of(&error), Kind::Invalid);
         assert!(error.to_string().starts_with(&format!("{at} is missing")), "{error}");
         assert!(crate::failure::failure_in(&error).unwrap().hint.as_ref().unwrap().contains(package));

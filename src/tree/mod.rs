@@ -73,6 +73,11 @@ impl Directory {
     pub fn new(meta: Meta) -> Self {
         Self { meta, children: BTreeMap::new() }
     }
+
+    /// Everything in this folder, which stands at `at`, in the order of [`Tree::walk`].
+    pub fn walk(&self, at: TreePath) -> Walk<'_> {
+        Walk { stack: vec![(at, self.children.iter())] }
+    }
 }
 
 /// A folder or a leaf. Leaves that are one `Arc` are hard links of one file.
@@ -220,7 +225,7 @@ impl Tree {
 
     /// Everything below the root, each folder before what it holds, names in byte order.
     pub fn walk(&self) -> Walk<'_> {
-        Walk { stack: vec![(TreePath::root(), self.root.children.iter())] }
+        self.root.walk(TreePath::root())
     }
 }
 

@@ -67,6 +67,54 @@ fn cli_a_saved_plan_gives_the_bytes_of_its_recipe() -> Result<()> {
     Ok(())
 }
 
+/// A plan names what lay on somebody's disk by digest only.
+#[test]
+fn cli_a_saved_plan_without_its_local_inputs_says_what_is_missing() -> Result<()> {
+    let warm = Warm::new()?;
+    let text =
+        fs::read_to_string(&warm.recipe)? + "\n[[overlay]]\npath = \"mine\"\n[[file]]\npath = \"/etc/a\"\nsource = \"a\"\n";
+    fs::write(&warm.recipe, text)?;
+    warm.scratch.write("image-recipes/mine/usr/lib/mine/a", "one\n")?;
+    warm.scratch.write("image-recipes/a", "two\n")?;
+    let plan = warm.basalt(["plan", "--json"]).arg(&warm.recipe).run(&warm.scratch)?.exits(0).stdout;
+    let plan = warm.scratch.write("plan.json", plan)?;
+    let empty = warm.scratch.folder("empty")?;
+    let build = warm.basalt(["build", "--out", "out"]).arg(&plan).cache(&empty);
+    let ran = build.run(&warm.scratch)?.exits(INPUT).says("the cache lacks inputs of plan gpu-node that no mirror has:\n");
+    let ran = ran.says("\n  overlay mine, sha256 ").says("\n  file /etc/a, sha256 ").says("\n  the first-boot agent, sha256 ");
+    ran.says("next: build from the recipe").says("`basalt vendor`");
+    assert_whole(&empty, &[]);
+    assert!(!warm.scratch.path().join("out").exists());
+    // As it says: with the recipe, the inputs are there again.
+    fs::remove_dir_all(warm.cache.join("overlay"))?;
+    warm.basalt(["build", "--out", "out"]).arg(&plan).run(&warm.scratch)?.exits(INPUT).says("overlay mine, sha256 ");
+    warm.basalt(["lock"]).arg(&warm.recipe).run(&warm.scratch)?.exits(0);
+    warm.basalt(["build", "--offline", "--format", "raw", "--out", "out"]).arg(&plan).run(&warm.scratch)?.exits(0);
+    Ok(())
+}
+
+#[test]
+fn cli_what_no_image_has_any_more_leaves_the_cache() -> Result<()> {
+    let warm = Warm::new()?;
+    let text = fs::read_to_string(&warm.recipe)?;
+    fs::write(&warm.recipe, format!("{text}\n[[overlay]]\npath = \"mine\"\n"))?;
+    let big = warm.scratch.write("image-recipes/mine/usr/lib/mine/a", vec![1; 3 << 20])?;
+    warm.build("out")?.args(["--format", "raw"]).run(&warm.scratch)?.exits(0);
+    fs::write(big, vec![2; 3 << 20])?;
+    warm.build("out")?.args(["--format", "raw"]).run(&warm.scratch)?.exits(0);
+    let removed = warm.basalt(["cache", "--gc"]).run(&warm.scratch)?.exits(0).stdout;
+    let line = removed.lines().last().and_then(|line| line.strip_prefix("removed ")).context(removed.clone())?;
+    let numbers: Vec<u64> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
+    // The file and the overlay that held it, 3 MiB each; those of the reference image that this one replaced.
+    assert!(numbers[0] >= 3 && numbers[1] >= 1 && numbers[2] >= 6, "{removed}");
+    let nothing = warm.basalt(["cache", "--gc"]).run(&warm.scratch)?.exits(0).stdout;
+    assert!(nothing.contains("removed 0 files of old commits and 0 overlays, 0 MiB"), "{nothing}");
+    fs::write(&warm.recipe, text)?;
+    warm.build("out")?.args(["--format", "raw,qcow2"]).run(&warm.scratch)?.exits(0);
+    assert_eq!(warm.manifest("out")?, Warm::expected()?);
+    Ok(())
+}
+
 /// The base is taken over from the warm cache: making it takes minutes, and other cases do.
 #[test]
 fn cli_a_vendored_folder_builds_without_a_network() -> Result<()> {

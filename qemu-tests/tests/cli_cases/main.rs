@@ -4,6 +4,7 @@
 
 mod accounts;
 mod inputs;
+mod layers;
 mod mirror;
 mod readback;
 mod recipes;

@@ -97,14 +97,35 @@ fn packages(lock: &Path) -> Result<Vec<LockedPackage>> {
     Ok(lock.architecture.into_values().flat_map(|section| section.packages).collect())
 }
 
+/// A recipe for the essential packages of `mirror` and `package`, with what they need.
+fn small(warm: &Warm, mirror: &Mirror, package: &str) -> Result<PathBuf> {
+    let mut text = format!("name = \"small\"\nversion = \"1\"\n[base]\nminimal = true\npackages = [\"{package}\"]\n");
+    writeln!(text, "mirror = \"file://{}\"\nkeyring = \"archive.gpg\"", mirror.folder.display())?;
+    warm.scratch.write("small.toml", text)
+}
+
+/// The base is really made, of the essential packages and one more.
+#[test]
+fn cli_a_base_without_a_kernel_is_refused_and_not_kept() -> Result<()> {
+    let warm = Warm::new()?;
+    let mirror = Mirror::new(&warm, &packages(&warm.recipe.with_extension("lock"))?)?;
+    let recipe = small(&warm, &mirror, "adduser")?;
+    for folder in ["base", "ostree"] {
+        fs::remove_dir_all(warm.cache.join(folder))?;
+    }
+    let ran = warm.basalt(["build", "--out", "out"]).arg(&recipe).run(&warm.scratch)?.exits(3);
+    ran.says("basalt: the base has no kernel: there is no /boot/vmlinuz-*").says("next: add linux-image-amd64 to its packages");
+    warm.assert_cache_has_only(&["blobs", "overlay"]);
+    assert!(!warm.scratch.path().join("out").exists());
+    Ok(())
+}
+
 #[test]
 fn cli_a_lock_outlives_its_mirror() -> Result<()> {
     let warm = Warm::new()?;
     let all = packages(&warm.recipe.with_extension("lock"))?;
     let mirror = Mirror::new(&warm, &all)?;
-    let mut text = String::from("name = \"small\"\nversion = \"1\"\n[base]\nminimal = true\npackages = [\"hostname\"]\n");
-    writeln!(text, "mirror = \"file://{}\"\nkeyring = \"archive.gpg\"", mirror.folder.display())?;
-    let recipe = warm.scratch.write("small.toml", text)?;
+    let recipe = small(&warm, &mirror, "hostname")?;
     let lock = recipe.with_extension("lock");
     warm.basalt(["lock"]).arg(&recipe).run(&warm.scratch)?.exits(0);
     let before = fs::read_to_string(&lock)?;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use basalt::failure::Kind;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
@@ -93,12 +93,18 @@ fn cli_a_device_node_in_an_overlay_is_refused() -> Result<()> {
     Ok(())
 }
 
+/// The number of the line, from 0, on which `what` begins.
+fn line_of(text: &str, what: &str) -> Option<usize> {
+    Some(text[..text.find(what)? + 1].lines().count())
+}
+
 #[test]
 fn cli_a_unit_that_no_layer_has_is_named() -> Result<()> {
     let warm = Warm::new()?;
     let text = fs::read_to_string(&warm.recipe)?;
     fs::write(&warm.recipe, text.replace("\nenable = [", "\nenable = [\"no-such-thing.service\", "))?;
-    let ran = warm.build("out")?.run(&warm.scratch)?.exits(INVALID);
+    let place = format!("{}:{}:11: ", warm.recipe.display(), 1 + line_of(&text, "\nenable = [").context("no enable")?);
+    let ran = warm.build("out")?.run(&warm.scratch)?.exits(INVALID).says(&place);
     ran.says("no layer has the unit no-such-thing.service").says("next: add the package that brings it");
     warm.assert_cache_has_only(&["base", "blobs", "overlay", "ostree"]);
     assert_eq!(fs::read_dir(warm.scratch.path().join("out"))?.count(), 0);

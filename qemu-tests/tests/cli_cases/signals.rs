@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
-use std::process::Child;
+use std::process::{Child, Command};
 
 use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, killpg};
@@ -87,6 +87,32 @@ fn cli_after_a_kill_at_any_stage_a_clean_build_gives_the_same_bytes() -> Result<
         let named: Vec<_> = artefacts(&warm)?.into_iter().filter(|name| !name.starts_with(".basalt-")).collect();
         assert!(named.is_empty(), "{moment:?}: {named:?}");
     }
+    clean_build(&warm)
+}
+
+/// Both make layers and commit from nothing but the base, and write a disk each.
+#[test]
+fn cli_two_builds_at_once_race_for_every_stage_and_agree() -> Result<()> {
+    let warm = Warm::new()?;
+    warm.forget_commit()?;
+    fs::remove_dir_all(warm.cache.join("overlay"))?;
+    let outs = ["one", "other"];
+    let spawn = |out: &&str| warm.build(out)?.args(["--format", "raw", "--json"]).spawn(&warm.scratch);
+    let children = outs.iter().map(spawn).collect::<Result<Vec<_>>>()?;
+    for (child, out) in children.into_iter().zip(outs) {
+        let output = child.wait_with_output()?;
+        assert!(output.status.success(), "{out}: {}", String::from_utf8_lossy(&output.stderr));
+        let told = String::from_utf8(output.stdout)?;
+        for stage in ["commit", "artefacts"] {
+            let finished = format!("\"stage\":\"{stage}\"");
+            let lines = told.lines().filter(|line| line.contains("stage-finished") && line.contains(&finished));
+            assert_eq!(lines.count(), 1, "{out}, {stage}: {told}");
+        }
+        assert_eq!(warm.manifest(out)?["artefacts"][0], Warm::expected()?["artefacts"][0], "{out}");
+    }
+    let repository = format!("--repo={}", warm.cache.join("ostree/repo").display());
+    let checked = Command::new("ostree").args(["fsck", &repository]).output().context("ostree")?;
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
     clean_build(&warm)
 }
 

@@ -1,10 +1,12 @@
 //! What the program says of itself: help, schema, completions, man pages; and how it takes a wrong command line.
 
 use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use qemu_tests::{Basalt, Scratch, repository};
+use nix::unistd::getuid;
+use qemu_tests::{Account, Basalt, Scratch, assert_whole, repository};
 
 const VERBS: [&str; 11] = ["check", "lock", "plan", "build", "boot", "test", "vendor", "cache", "schema", "completions", "man"];
 
@@ -67,6 +69,88 @@ fn cli_a_wrong_command_line_is_a_usage_error() -> Result<()> {
         Basalt::new(args).cache(&scratch.path().join("cache")).run(&scratch)?.exits(2).says(message);
     }
     assert!(!scratch.path().join("out").exists());
+    Ok(())
+}
+
+/// Slips of a new user: what and where, needed and found, the next step.
+#[test]
+fn cli_a_slip_is_told_with_the_next_step_before_any_work() -> Result<()> {
+    let scratch = Scratch::new()?;
+    scratch.write("r.toml", "name = \"x\"\nversion = \"1\"\n")?;
+    scratch.write("file", "hello\n")?;
+    scratch.write("plan.json", "{")?;
+    scratch.folder("dir")?;
+    // Nobody can make anything there, not even root.
+    symlink("/proc/1", scratch.path().join("locked"))?;
+    type Slip<'a> = (&'a [&'a str], i32, &'a str, &'a str);
+    let table: [Slip<'_>; 17] = [
+        (&["bild", "r.toml"], 2, "unrecognized subcommand 'bild'", "a similar subcommand exists: 'build'"),
+        (&["build", "r.toml", "--fromat", "raw"], 2, "unexpected argument '--fromat'", "a similar argument exists: '--format'"),
+        (&["build", "r.toml", "--format", "qcow"], 2, "invalid value 'qcow' for '--format <FORMAT>'", "needed raw or qcow2"),
+        (&["completions", "basch"], 2, "invalid value 'basch'", "a similar value exists: 'bash'"),
+        (&["build", "dir"], 4, "dir: cannot be read: Is a directory", "name the recipe in it (a .toml file)"),
+        (&["build", "file"], 3, "file:1:6: not TOML: ", "expected `=`"),
+        (&["build", "plan.json"], 3, "plan.json:1:1: ", "next: save it again: basalt plan --json RECIPE > PLAN.json"),
+        (
+            &["build", "none.json"],
+            4,
+            "none.json: cannot be read: No such file",
+            "next: name a plan that `basalt plan --json` saved",
+        ),
+        (
+            &["build", "r.toml", "--out", "file"],
+            2,
+            "file: needed a folder, found a file",
+            "next: choose another folder with --out",
+        ),
+        (
+            &["build", "r.toml", "--out", "file/x"],
+            2,
+            "file/x: needed a folder, found a file at file",
+            "next: choose another folder",
+        ),
+        (
+            &["build", "r.toml", "--out", "locked/x"],
+            2,
+            "locked/x: needed a folder to write to, found that locked is not",
+            "--out",
+        ),
+        (
+            &["test", "r.toml", "--out", "file"],
+            2,
+            "file: needed a folder, found a file",
+            "next: choose another folder with --out",
+        ),
+        (&["test", "dir"], 4, "dir: needed a disk (a file), found a folder", "next: name the disk in it: DIR/NAME.raw"),
+        (&["test", "none.raw"], 4, "none.raw: needed a disk (a file), found none", "next: build one: basalt build RECIPE"),
+        (&["vendor", "r.toml", "file"], 2, "file: needed a folder, found a file", "next: name another folder"),
+        (&["man", "file"], 2, "file: needed a folder, found a file", "next: name another folder"),
+        (
+            &["--cache", "file", "cache"],
+            2,
+            "file: needed a folder, found a file",
+            "next: choose another cache folder with --cache",
+        ),
+    ];
+    for (args, code, message, next) in table {
+        let ran = Basalt::new(args).env("BASALT_CACHE", scratch.path().join("cache")).run(&scratch)?;
+        assert!(!ran.stderr.contains("--cache <DIR>"), "not asked for:\n{}", ran.stderr);
+        ran.exits(code).says(message).says(next);
+        assert_whole(&scratch.path().join("cache"), &[]);
+        assert!(!scratch.path().join("out").exists() && !scratch.path().join("r.lock").exists(), "{args:?}");
+    }
+    Ok(())
+}
+
+/// Root may read everything, so somebody else asks.
+#[test]
+fn cli_a_recipe_that_may_not_be_read_says_so() -> Result<()> {
+    let scratch = Scratch::new()?;
+    let recipe = scratch.write("r.toml", "name = \"x\"\nversion = \"1\"\n")?;
+    fs::set_permissions(&recipe, fs::Permissions::from_mode(0o000))?;
+    let account = if getuid().is_root() { Account::Ordinary } else { Account::Tests };
+    let ran = Basalt::new(["check", "r.toml"]).account(account).run(&scratch)?.exits(4);
+    ran.says("r.toml: cannot be read: Permission denied").says("let this user read it");
     Ok(())
 }
 

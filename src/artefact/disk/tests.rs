@@ -140,8 +140,8 @@ fn sizes_are_small_fixed_or_refused() {
     let small = sizes(&sectors(512)).unwrap();
     assert_eq!(small[0], 64);
     assert_eq!(sizes(&sectors(4096)).unwrap()[0], 260);
-    // Four times 8 MiB, 32 MiB, tables and a journal; 128 MiB, tables and a journal.
-    assert!((68..100).contains(&small[1]) && (195..220).contains(&small[2]), "{small:?}");
+    // Three times 8 MiB, 32 MiB, tables and a journal; 64 MiB, tables and a journal.
+    assert!((60..92).contains(&small[1]) && (131..156).contains(&small[2]), "{small:?}");
     let fixed =
         plan::Disk { sector_size: 512, esp_size: Some(100 * MIB), boot_size: Some(300 * MIB), root_size: Some(1000 * MIB) };
     assert_eq!(sizes(&fixed).unwrap(), [100, 300, 1000]);

@@ -175,11 +175,23 @@ pub fn layout(tree: &Tree, options: &Options) -> Result<Extents, Ext4Error> {
         return Err(Ext4Error::Unaligned(options.size));
     }
     let lost_found = lost_found(options);
+    lay_out(&Inventory::of(tree, &lost_found, options)?, options)
+}
+
+/// As [`layout()`], with the size of [`size_for`] rounded up to a multiple of `unit` (itself one of 4096): `options.size` does not matter.
+pub fn layout_with(tree: &Tree, options: &Options, free: u64, unit: u64) -> Result<Extents, Ext4Error> {
+    check(options)?;
+    let lost_found = lost_found(options);
     let inventory = Inventory::of(tree, &lost_found, options)?;
+    let size = smallest(&inventory, options, free)?.next_multiple_of(unit);
+    lay_out(&inventory, &Options { size, ..options.clone() })
+}
+
+fn lay_out(inventory: &Inventory<'_>, options: &Options) -> Result<Extents, Ext4Error> {
     if options.size / BLOCK > BLOCKS_MAX {
         return Err(Ext4Error::TooLarge { needed: options.size });
     }
-    let too_small = || match smallest(&inventory, options, 0) {
+    let too_small = || match smallest(inventory, options, 0) {
         Ok(needed) => Ext4Error::TooSmall { needed, found: options.size },
         Err(error) => error,
     };
@@ -188,8 +200,8 @@ pub fn layout(tree: &Tree, options: &Options) -> Result<Extents, Ext4Error> {
         Err(Misfit::Blocks) => return Err(too_small()),
         Err(Misfit::Inodes(found)) => return Err(Ext4Error::Inodes { needed: u64::from(inventory.last_inode()), found }),
     };
-    let allocation = Allocation::new(&inventory, &geometry).ok_or_else(too_small)?;
-    Ok(write::Writer::write(&inventory, &geometry, &allocation, options))
+    let allocation = Allocation::new(inventory, &geometry).ok_or_else(too_small)?;
+    Ok(write::Writer::write(inventory, &geometry, &allocation, options))
 }
 
 /// The size in bytes, a multiple of 4096, with which [`layout()`] of this tree leaves at least `free` bytes for further files (those

@@ -16,7 +16,7 @@ use crate::digest::Digest;
 use crate::failure::{Failure, Kind};
 use crate::host::cmd::Cmd;
 use crate::host::tools::{self, Tool};
-use crate::host::{interrupt, space};
+use crate::host::{interrupt, space, subordinate};
 use crate::progress::{Sink, Stage, Unit};
 use crate::store::Store;
 
@@ -92,7 +92,7 @@ pub fn make(inputs: &Inputs, out: &Path, store: &Store, sink: &dyn Sink) -> Resu
 fn command(inputs: &Inputs, out: &Path, work: &Work) -> Cmd {
     // The repository's address is a line of sources.list, where a space ends a word.
     let address = work.path.join("repository").display().to_string().replace('%', "%25").replace(' ', "%20");
-    let mut command = work.privilege.cmd();
+    let mut command = work.privilege.bound_cmd();
     // umask is not inherited from whoever builds.
     command = command.args(["sh", "-c", "umask 022; exec \"$@\"", "sh", "mmdebstrap"]);
     command = command.args(["--mode=unshare", "--variant=essential", "--format=tar", "--skip=cleanup/reproducible"]);
@@ -156,7 +156,24 @@ impl Privilege {
     fn cmd(self) -> Cmd {
         match self {
             Self::Root => Cmd::new("env"),
-            Self::Subordinate => Cmd::new("unshare").args(["--map-root-user", "--map-auto"]),
+            Self::Subordinate => subordinate::cmd(),
+        }
+    }
+
+    /// The same, and when this process is killed, the command is too, with all that it started: otherwise it went on for minutes in
+    /// a folder that the next build takes away. Where a container forbids that, without.
+    fn bound_cmd(self) -> Cmd {
+        let bound = || {
+            let command = Cmd::new("setpriv").args(["--pdeathsig", "KILL", "unshare"]);
+            let command = if self == Self::Root { command } else { command.args(["--map-root-user", "--map-auto"]) };
+            command.args(["--pid", "--fork", "--kill-child", "--mount-proc"])
+        };
+        match bound().arg("true").run() {
+            Ok(_) => bound(),
+            Err(failure) => {
+                tracing::debug!(%failure, "no process namespace");
+                self.cmd()
+            }
         }
     }
 }
@@ -204,9 +221,9 @@ impl Work {
     }
 
     fn remove(mut self) -> Result<()> {
-        let removed = remove(&self.path, self.privilege);
+        let removed = subordinate::remove(&self.path);
         self.lock = None;
-        removed
+        Ok(removed?)
     }
 }
 
@@ -214,20 +231,11 @@ impl Drop for Work {
     /// After a failure or interrupt. What cannot be removed now is swept by the next run.
     fn drop(&mut self) {
         if self.lock.is_some()
-            && let Err(error) = remove(&self.path, self.privilege)
+            && let Err(error) = subordinate::remove(&self.path)
         {
             tracing::warn!(path = %self.path.display(), %error, "cannot be removed now; the next build tries again");
         }
     }
-}
-
-/// Takes away a work folder, also what subordinate users own in it.
-fn remove(path: &Path, privilege: Privilege) -> Result<()> {
-    // Most is gone the plain way, which also works while an interrupt is pending: no program is needed for it.
-    if fs::remove_dir_all(path).is_err() && path.exists() {
-        privilege.cmd().args(["rm", "-rf", "--one-file-system", "--"]).arg(path).run()?;
-    }
-    Ok(())
 }
 
 /// Takes away what killed runs left below the store's `tmp`.
@@ -239,8 +247,7 @@ pub fn sweep(store: &Store) -> Result<()> {
         // Whoever works in it holds its lock.
         let Some(Ok(file)) = ours.then(|| File::open(&path)) else { continue };
         let Ok(_lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else { continue };
-        let privilege = if Uid::effective().is_root() { Privilege::Root } else { Privilege::Subordinate };
-        remove(&path, privilege).with_context(|| format!("{}: left by a build that was killed", path.display()))?;
+        subordinate::remove(&path).context("left by a build that was killed")?;
     }
     Ok(())
 }

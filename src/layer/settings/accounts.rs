@@ -62,15 +62,14 @@ pub fn apply(settings: &Settings, below: &Tree, produced: &mut Produced) -> Resu
 fn put_keys(settings: &Settings, below: &Tree, produced: &mut Produced) -> Result<()> {
     let of_users = settings.users.iter().map(|(name, user)| (name.as_str(), &user.ssh_keys));
     let with_keys: Vec<_> = of_users.chain([("root", &settings.root_ssh_keys)]).filter(|(_, keys)| !keys.is_empty()).collect();
-    if with_keys.is_empty() {
-        return Ok(());
-    }
+    let Some((first, _)) = with_keys.first() else { return Ok(()) };
     if below.file(&TreePath::parse("/etc/ssh/sshd_config")?).is_none() {
         return Err(Failure::new(
             Kind::Invalid,
             "the recipe has SSH keys, but no layer has sshd: /etc/ssh/sshd_config is missing",
         )
         .hint("add openssh-server to the packages")
+        .about(key_of(first), *first)
         .into());
     }
     for (name, keys) in with_keys {
@@ -174,5 +173,10 @@ fn check(name: &str, user: &User, settings: &Settings, known: &Known, below: &Tr
 }
 
 fn invalid(name: &str, why: String) -> Failure {
-    Failure::new(Kind::Invalid, format!("[users] {name}: {why}"))
+    Failure::new(Kind::Invalid, format!("[users] {name}: {why}")).about(key_of(name), name)
+}
+
+/// The key of the recipe that says something of `name`.
+fn key_of(name: &str) -> &'static str {
+    if name == "root" { "ssh.root-keys" } else { "users" }
 }

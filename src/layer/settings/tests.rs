@@ -1,9 +1,13 @@
 //! Links, presets, accounts and their mistakes.
 
+use std::path::Path;
+
 use super::produce;
 use crate::commit::fixture::{base, overlay, path};
 use crate::commit::merged;
 use crate::failure::{Kind, failure_in, kind_of};
+use crate::host::cmd::Cmd;
+use crate::layer::Layer;
 use crate::plan::{Settings, User};
 use crate::tree::{LeafKind, Node, Tree};
 
@@ -101,13 +105,10 @@ fn enabling_makes_the_links_that_systemctl_makes() {
     }
 }
 
-/// The real systemctl, on the same tree, makes the same links.
-#[test]
-fn systemctl_agrees() {
-    let below = below();
-    let folder = tempfile::tempdir().unwrap();
-    for (at, node) in below.walk().filter(|(at, _)| at.to_string().contains("/systemd/system")) {
-        let to = folder.path().join(at.relative());
+/// Puts what `tree` has for systemd into a folder.
+fn stage(tree: &Tree, folder: &Path) {
+    for (at, node) in tree.walk().filter(|(at, _)| at.to_string().contains("/systemd/system")) {
+        let to = folder.join(at.relative());
         match node {
             Node::Directory(_) => std::fs::create_dir_all(&to).unwrap(),
             Node::Leaf(leaf) => match &leaf.kind {
@@ -116,33 +117,86 @@ fn systemctl_agrees() {
             },
         }
     }
+}
+
+/// The administrator's links in a folder, as [`links`] has them, sorted.
+fn links_in(folder: &Path) -> Vec<String> {
+    let find = Cmd::new("find").arg(folder.join("etc/systemd/system")).args(["-type", "l", "-printf", "%P -> %l\n"]);
+    let mut links: Vec<_> = String::from_utf8(find.run().unwrap().stdout).unwrap().lines().map(str::to_owned).collect();
+    links.sort();
+    links
+}
+
+/// The real systemctl, on the same tree, makes the same links.
+#[test]
+fn systemctl_agrees() {
+    let below = below();
+    let folder = tempfile::tempdir().unwrap();
+    stage(&below, folder.path());
     let enable = ["ssh.service", "getty@tty2.service", "getty@.service", "log@a.service", "dropped.timer"];
     let settings = Settings { enable: names(&enable), disable: names(&["old.service"]), ..Settings::default() };
     let produced = produce(&settings, &below).unwrap();
     let systemctl = |verb: &str, units: &[&str]| {
         let root = format!("--root={}", folder.path().display());
-        crate::host::cmd::Cmd::new("systemctl").arg(root).arg(verb).args(units).run().unwrap();
+        Cmd::new("systemctl").arg(root).arg(verb).args(units).run().unwrap();
     };
     systemctl("disable", &["old.service"]);
     systemctl("enable", &enable);
     for at in &produced.removals {
         assert!(folder.path().join(at.relative()).symlink_metadata().is_err(), "{at} is still there");
     }
-    let mut theirs = Vec::new();
-    for entry in crate::host::cmd::Cmd::new("find")
-        .arg(folder.path().join("etc/systemd/system"))
-        .args(["-type", "l", "-not", "-lname", "/dev/null", "-printf", "%P -> %l\n"])
-        .run()
-        .map(|output| String::from_utf8(output.stdout).unwrap())
-        .unwrap()
-        .lines()
-    {
-        theirs.push(entry.to_owned());
-    }
-    theirs.sort();
+    let theirs: Vec<_> = links_in(folder.path()).into_iter().filter(|link| !link.ends_with("/dev/null")).collect();
     let mut ours = links(&produced.tree);
     ours.sort();
     assert_eq!(ours, theirs);
+}
+
+/// systemd applies all presets at the first boot. What the distribution's enable and the recipe switches off must stay off then, and
+/// what the recipe enables must stay on.
+#[test]
+fn the_first_boot_agrees_with_the_recipe() {
+    let files = [
+        ("/usr/lib/systemd/system-preset/90-systemd.preset", "enable net.service\nenable wait.service\nenable time.service\n"),
+        ("/usr/lib/systemd/system-preset/99-basalt.preset", "disable *\n"),
+        ("/usr/lib/systemd/system/net.service", "[Install]\nWantedBy=multi-user.target\nAlso=wait.service gen.service\n"),
+        ("/usr/lib/systemd/system/wait.service", "[Install]\nWantedBy=network-online.target\n"),
+        ("/usr/lib/systemd/system/gen.service", "[Install]\nWantedBy=sysinit.target\n"),
+        ("/usr/lib/systemd/system/time.service", "[Install]\nWantedBy=sysinit.target\n"),
+        ("/usr/lib/systemd/system/log@.service", "[Install]\nWantedBy=multi-user.target\nDefaultInstance=a\n"),
+    ];
+    let mut units = overlay("units", &files);
+    let linked = path("/etc/systemd/system/sysinit.target.wants/time.service");
+    units.tree.put(&linked, Node::symlink("/usr/lib/systemd/system/time.service")).unwrap();
+    let lower = [crate::commit::fixture::layer("base", base()), units];
+    let below = merged(&lower).unwrap();
+
+    let unmasked = Settings { enable: names(&["net"]), disable: names(&["wait"]), ..Settings::default() };
+    for settings in [unmasked.clone(), Settings { enable: Vec::new(), ..unmasked }] {
+        let error = produce(&settings, &below).unwrap_err();
+        let failure = failure_in(&error).unwrap();
+        assert!(failure.what.contains("wait.service cannot be disabled: net.service is enabled and brings it"), "{failure}");
+        assert_eq!(failure.about.as_ref().unwrap().key, "systemd.disable");
+    }
+
+    let settings = Settings {
+        enable: names(&["net", "log@b.service", "log@.service"]),
+        disable: names(&["time"]),
+        mask: names(&["wait"]),
+        ..Settings::default()
+    };
+    let made = produce(&settings, &below).unwrap();
+    let above = Layer { removals: made.removals, ..crate::commit::fixture::layer("settings", made.tree) };
+    let [base, units] = lower;
+    let image = merged(&[base, units, above]).unwrap();
+    for mode in ["enable-only", "full"] {
+        let folder = tempfile::tempdir().unwrap();
+        stage(&image, folder.path());
+        let before = links_in(folder.path());
+        assert!(before.contains(&"wait.service -> /dev/null".to_owned()) && !before.concat().contains("time"), "{before:?}");
+        let root = format!("--root={}", folder.path().display());
+        Cmd::new("systemctl").args([&root, "preset-all", &format!("--preset-mode={mode}")]).run().unwrap();
+        assert_eq!(links_in(folder.path()), before, "{mode}");
+    }
 }
 
 #[test]
@@ -221,7 +275,7 @@ fn people_are_declared_and_systemd_makes_them() {
     let sysusers = text(&tree, "/usr/lib/sysusers.d/10-basalt.conf");
     std::fs::write(folder.path().join("users.conf"), sysusers).unwrap();
     let root = format!("--root={}", folder.path().display());
-    crate::host::cmd::Cmd::new("systemd-sysusers").arg(root).arg(folder.path().join("users.conf")).run().unwrap();
+    Cmd::new("systemd-sysusers").arg(root).arg(folder.path().join("users.conf")).run().unwrap();
     let read = |name: &str| std::fs::read_to_string(folder.path().join("etc").join(name)).unwrap();
     assert!(read("passwd").contains("ann:x:1000:1000:ann:/var/home/ann:/bin/bash"), "{}", read("passwd"));
     assert!(read("group").contains("sudo:x:27:ann") && read("group").contains("ann:x:1000:"), "{}", read("group"));

@@ -9,7 +9,7 @@ use anyhow::Result;
 
 use super::install::Install;
 use super::{Produced, suggestion};
-use crate::failure::{Failure, Kind};
+use crate::failure::{self, Failure, Kind};
 use crate::plan::Settings;
 use crate::tree::{LeafKind, Node, Tree, TreePath};
 
@@ -17,21 +17,23 @@ use crate::tree::{LeafKind, Node, Tree, TreePath};
 const ETC: &str = "/etc/systemd/system";
 /// Where packages have theirs.
 const USR: &str = "/usr/lib/systemd/system";
+const PRESETS: &str = "/usr/lib/systemd/system-preset";
+/// Of several presets the first that names a unit counts, in the order of the files' names: before all of the distribution's.
 const PRESET: &str = "/usr/lib/systemd/system-preset/10-basalt.preset";
 /// Aliases that are followed before it must be a loop.
 const ALIASES: usize = 8;
 
 /// Adds what `settings` says of units.
 pub fn apply(settings: &Settings, below: &Tree, produced: &mut Produced) -> Result<()> {
-    let mut changes = Changes { below, produced, preset: String::new() };
-    for name in &settings.disable {
-        changes.disable(&full_name(name))?;
+    let mut changes = Changes { settings, below, produced, preset: String::new() };
+    for written in &settings.disable {
+        changes.disable(&full_name(written)).map_err(|error| failure::about(error, "systemd.disable", written))?;
     }
-    for name in &settings.mask {
-        changes.mask(&full_name(name))?;
+    for written in &settings.mask {
+        changes.mask(&full_name(written)).map_err(|error| failure::about(error, "systemd.mask", written))?;
     }
-    for name in &settings.enable {
-        let name = full_name(name);
+    for written in &settings.enable {
+        let name = full_name(written);
         for (other, word) in [(&settings.disable, "disabled"), (&settings.mask, "masked")] {
             if other.iter().any(|other| full_name(other) == name) {
                 return Err(Failure::new(Kind::Invalid, format!("[systemd] {name} is both enabled and {word}"))
@@ -39,7 +41,7 @@ pub fn apply(settings: &Settings, below: &Tree, produced: &mut Produced) -> Resu
                     .into());
             }
         }
-        changes.enable(&name)?;
+        changes.enable(&name).map_err(|error| failure::about(error, "systemd.enable", written))?;
     }
     let preset = changes.preset;
     if !preset.is_empty() {
@@ -58,6 +60,7 @@ struct Unit {
 }
 
 struct Changes<'a> {
+    settings: &'a Settings,
     below: &'a Tree,
     produced: &'a mut Produced,
     preset: String,
@@ -84,7 +87,8 @@ impl Changes<'_> {
                 .hint(format!("leave it out of enable, or add a drop-in {USR}/{}.d/10-install.conf with [Install]", unit.name))
                 .into());
             }
-            queue.extend(unit.install.also.iter().cloned());
+            // What is disabled cannot be among them (see `disable`); systemd leaves out what is masked, too.
+            queue.extend(unit.install.also.iter().filter(|also| !is_among(&self.settings.mask, also)).cloned());
             self.link(&unit)?;
         }
         Ok(())
@@ -147,6 +151,16 @@ impl Changes<'_> {
 
     fn disable(&mut self, name: &str) -> Result<()> {
         let unit = find(self.below, name)?;
+        if let Some(other) = self.bringer(&unit.name)? {
+            return Err(Failure::new(
+                Kind::Invalid,
+                format!(
+                    "[systemd] {name} cannot be disabled: {other} is enabled and brings it along (Also=), at first boot again"
+                ),
+            )
+            .hint(format!("mask it: mask = [\"{name}\"]; or disable {other}, too"))
+            .into());
+        }
         let names: Vec<String> =
             [name.to_owned(), unit.name.clone()].into_iter().chain(unit.install.also.iter().cloned()).collect();
         let is_ours = |other: &str| names.iter().any(|name| is_or_instance(other, name));
@@ -172,6 +186,29 @@ impl Changes<'_> {
         Ok(())
     }
 
+    /// An enabled unit that has `name` among those to be enabled with it: systemd enables both when it applies presets.
+    fn bringer(&self, name: &str) -> Result<Option<String>> {
+        let Settings { enable, disable, mask, .. } = self.settings;
+        for folder in [ETC, USR] {
+            let folder = TreePath::parse(folder)?;
+            for unit in self.below.directory(&folder).into_iter().flat_map(|directory| directory.children.keys()) {
+                let Some(content) = self.below.file(&folder.join(unit)) else { continue };
+                let mut install = Install::default();
+                install.read(&String::from_utf8_lossy(&content.bytes()?));
+                let brings = unit != name && install.also.iter().any(|also| also == name);
+                if !brings || is_among(disable, unit) || is_among(mask, unit) {
+                    continue;
+                }
+                let etc = TreePath::parse(ETC)?;
+                let is_linked = || links_below(self.below, &etc).iter().any(|(path, _)| base_name(path.relative()) == unit);
+                if is_among(enable, unit) || is_linked() || preset_enables(self.below, unit)? {
+                    return Ok(Some(unit.clone()));
+                }
+            }
+        }
+        Ok(None)
+    }
+
     fn mask(&mut self, name: &str) -> Result<()> {
         let path = TreePath::parse(&format!("{ETC}/{name}"))?;
         if self.below.get(&path).and_then(target) != Some("/dev/null") {
@@ -185,6 +222,24 @@ impl Changes<'_> {
         writeln!(self.preset, "disable {name}")?;
         Ok(())
     }
+}
+
+/// Whether the recipe's list `units` names the unit `name`.
+fn is_among(units: &[String], name: &str) -> bool {
+    units.iter().any(|unit| full_name(unit) == name)
+}
+
+/// Whether a preset of the layers below has a line that enables `name`.
+fn preset_enables(below: &Tree, name: &str) -> Result<bool> {
+    let Some(directory) = below.directory(&TreePath::parse(PRESETS)?) else { return Ok(false) };
+    for file in directory.children.keys().filter(|file| file.ends_with(".preset")) {
+        let Some(content) = below.file(&TreePath::parse(PRESETS)?.join(file)) else { continue };
+        let text = String::from_utf8_lossy(&content.bytes()?).into_owned();
+        if text.lines().any(|line| line.split_whitespace().take(2).eq(["enable", name])) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// `ssh` means `ssh.service`, as it does for systemctl.

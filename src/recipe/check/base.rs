@@ -70,7 +70,7 @@ impl Checker<'_> {
         let mut overlays: Vec<Overlay> = Vec::new();
         for overlay in written {
             let (source, place) = match (&overlay.path, &overlay.builtin) {
-                (Some(path), None) => (OverlaySource::Folder(path.value.clone()), path.place),
+                (Some(path), None) => (OverlaySource::Local(path.value.clone()), path.place),
                 (None, Some(name)) => {
                     if !builtin::names().any(|known| known == name.value) {
                         self.findings.add_with_hint(name.place, unknown_builtin(name), hint_for_builtin(name));
@@ -82,7 +82,7 @@ impl Checker<'_> {
                     continue;
                 }
                 (None, None) => {
-                    let what = "overlay: needed \"path\" (a folder) or \"builtin\" (a name), found neither";
+                    let what = "overlay: needed \"path\" (a folder or tar archive) or \"builtin\" (a name), found neither";
                     let place = overlay.replaces.first().map(|path| path.place);
                     let place = place.or_else(|| overlay.modes.values().next().map(|mode| mode.place));
                     self.findings.add(place.unwrap_or(super::Place(0)), what);

@@ -14,7 +14,7 @@ pub(super) fn examine(written: &Written, recipe: &Recipe, findings: &mut Finding
     for entry in &written.overlays {
         // An absolute path has been refused already.
         let Some(path) = entry.path.as_ref().filter(|path| !path.starts_with('/')) else { continue };
-        match overlay::scan(&recipe.local(path)) {
+        match overlay::names(&recipe.local(path)) {
             Ok(found) => {
                 for (target, mode) in &entry.modes {
                     if TreePath::parse(target).is_ok_and(|target| !found.contains(&target)) {
