@@ -9,6 +9,7 @@ mod programs;
 pub mod readers;
 mod scratch;
 mod ssh;
+mod update;
 mod warm;
 
 pub use account::Account;
@@ -16,4 +17,5 @@ pub use image::{Image, reference_image};
 pub use programs::{Basalt, Ran, agent, basalt, repository};
 pub use scratch::Scratch;
 pub use ssh::{SshKey, free_port};
+pub use update::{BRANCH, Update};
 pub use warm::{Warm, assert_whole, manifest};

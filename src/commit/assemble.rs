@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Image, identity, kernel, layout, shadow, var};
+use super::{Image, identity, kernel, layout, menu, shadow, var};
 use crate::failure::{Failure, Kind};
 use crate::layer::Layer;
 use crate::tree::{Conflict, Leaf, LeafKind, Node, Tree, TreePath, merge};
@@ -24,6 +24,7 @@ pub fn assemble(layers: &[Layer], image: &Image) -> Result<Tree> {
     kernel::settle(&mut tree, image.architecture, layers)?;
     move_etc(&mut tree)?;
     layout::settle(&mut tree)?;
+    menu::settle(&mut tree)?;
     shadow::settle(&mut tree)?;
     identity::write(&mut tree, image)?;
     var::settle(&mut tree)?;

@@ -5,9 +5,9 @@
 //! ```
 //!
 //! [`assemble()`] is pure: it merges, then applies OSTree's rules, one file of this folder each: [`kernel`](self) finds the one kernel,
-//! `layout` makes the links at the top, `var` turns what lies under `/var` into tmpfiles.d lines, `identity` says which image this
-//! is, `shadow` leaves root's password to a credential. [`write()`] hands the tree to libostree; only what the repository does not
-//! know yet is read.
+//! `layout` makes the links at the top, `menu` leaves the boot menu to deployments, `var` turns what lies under `/var` into
+//! tmpfiles.d lines, `identity` says which image this is, `shadow` leaves root's password to a credential. [`write()`] hands the
+//! tree to libostree; only what the repository does not know yet is read.
 
 mod assemble;
 #[cfg(test)]
@@ -17,6 +17,7 @@ mod identity;
 mod kernel;
 mod known;
 mod layout;
+mod menu;
 mod object;
 mod repository;
 mod shadow;

@@ -23,8 +23,9 @@ pub(super) struct NotShown {
     pub(super) why: Stopped,
 }
 
-/// Arrow down, as a terminal sends it: the next entry of a boot menu.
-pub const KEY_DOWN: &str = "\x1b[B";
+/// Ctrl-N: the next entry of GRUB's menu. It is one byte: firmware and GRUB both read the serial line, and an arrow key's three could
+/// go to different readers.
+pub const KEY_NEXT: &str = "\x0e";
 
 impl Console {
     pub(super) fn new(stream: UnixStream) -> io::Result<Self> {
@@ -116,10 +117,10 @@ mod tests {
         assert_eq!(console.expect("version", Duration::from_secs(10)).unwrap(), "GRUB  version");
         assert_eq!(console.expect("login: ", Duration::from_secs(10)).unwrap(), "\r\nlogin: ");
         assert!(console.expect("login", Duration::from_millis(20)).unwrap_err().to_string().contains("\"login\""));
-        console.send(KEY_DOWN).unwrap();
-        let mut keys = [0; 3];
+        console.send(KEY_NEXT).unwrap();
+        let mut keys = [0; 1];
         writer.join().unwrap().read_exact(&mut keys).unwrap();
-        assert_eq!(&keys, b"\x1b[B");
+        assert_eq!(&keys, b"\x0e");
         assert_eq!(console.tail(1), "login:");
     }
 

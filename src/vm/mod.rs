@@ -33,7 +33,7 @@ pub use accel::{Accel, choose as choose_accel};
 pub use boot::{Login, interactive};
 pub use channel::Output;
 pub use checks::{Check, Expect, Outcome, Report, run as run_checks};
-pub use console::{Console, KEY_DOWN};
+pub use console::{Console, KEY_NEXT};
 pub use credential::Credentials;
 pub use firmware::{Firmware, SecureBoot};
 pub use machine::{Bus, Disk, Machine, Network, SectorSize, Writes};
