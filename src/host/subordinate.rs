@@ -18,7 +18,7 @@ pub fn cmd() -> Cmd {
 /// # Errors
 /// When somebody else owns something in it; the hint is what to do.
 pub fn remove(path: &Path) -> Result<(), Failure> {
-    // Most is gone the plain way, which also works while an interrupt is pending: no program is needed for it.
+    // Most is gone the plain way, for which no program is needed.
     let plain = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     let Err(error) = plain else { return Ok(()) };
     if path.symlink_metadata().is_err() {
@@ -31,8 +31,13 @@ pub fn remove(path: &Path) -> Result<(), Failure> {
     if Uid::effective().is_root() {
         return Err(cannot(error.to_string()));
     }
-    let removed = cmd().args(["rm", "-rf", "--one-file-system", "--"]).arg(path).run();
-    removed.map(drop).map_err(|failure| if failure.kind == Kind::Interrupted { failure } else { cannot(failure.what) })
+    // To its end, also while an interrupt is pending: this is how an interrupted build leaves nothing.
+    let removed = cmd().args(["rm", "-rf", "--one-file-system", "--"]).arg(path).spawn()?.wait_with_output();
+    match removed {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(cannot(String::from_utf8_lossy(&output.stderr).trim().to_owned())),
+        Err(error) => Err(cannot(error.to_string())),
+    }
 }
 
 #[cfg(test)]
