@@ -100,8 +100,10 @@ fn disagreement(below: &[Layer], above: &Layer, conflicts: &[Conflict]) -> Failu
         lines.push(format!("and {} more", conflicts.len() - SHOWN));
     }
     let path = conflicts.first().map_or_else(TreePath::root, |conflict| conflict.path.clone());
+    // A [[file]] is one path, an [[overlay]] has many.
+    let replaces = if above.name == "files" { "true".to_owned() } else { format!("[\"{path}\"]") };
     Failure::new(Kind::Invalid, format!("two layers disagree:\n  {}", lines.join("\n  ")))
-        .hint(format!("if {} is meant to win, say so in the recipe: replaces = [\"{path}\"]", above.name))
+        .hint(format!("if {} is meant to win, say so in the recipe: replaces = {replaces}", above.name))
 }
 
 /// `/etc` is the node's copy of `/usr/etc`.
