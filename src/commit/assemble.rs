@@ -122,6 +122,8 @@ fn disagreement(below: &[Layer], above: &Layer, conflicts: &[Conflict]) -> Failu
     let path = conflicts.first().map_or_else(TreePath::root, |conflict| conflict.path.clone());
     let hint = match link_below(below, above, &path) {
         Some(target) => format!("{path} leads to {target} there: put what {} has below it into {target}", above.name),
+        // A [[file]] is one path, an [[overlay]] has many.
+        None if above.name == "files" => "if it is meant to win, say so in the recipe: replaces = true".to_owned(),
         None => format!("if {} is meant to win, say so in the recipe: replaces = [\"{path}\"]", above.name),
     };
     let failure = Failure::new(Kind::Invalid, format!("two layers disagree:\n  {}", lines.join("\n  "))).hint(hint);

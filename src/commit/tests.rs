@@ -109,6 +109,7 @@ fn what_cannot_be_an_image_is_refused_with_layer_path_and_next_step() {
     let over = |at: &str| Cell::Two(overlay("mine", &[(at, "other")]));
     for (cell, what, hint) in [
         (over("/etc/passwd"), "/etc/passwd: a file of layer base, a file of layer mine", "replaces = [\"/etc/passwd\"]"),
+        (Cell::Two(overlay("files", &[("/etc/passwd", "x")])), "a file of layer files", "replaces = true"),
         (over("/var/lib/x"), "layer mine: /var/lib/x cannot be part", "/usr/share/factory"),
         (over("/home/me/x"), "layer mine: /home/me/x cannot be part", "below /usr"),
         (over("/run/x"), "layer mine: /run/x cannot be part", "tmpfiles.d"),

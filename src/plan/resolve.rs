@@ -133,7 +133,7 @@ fn settings(recipe: &Recipe) -> Layer {
     let undecided = |units: &[&str]| units.iter().copied().filter(|unit| !decided(unit)).map(str::to_owned).collect::<Vec<_>>();
     if !recipe.base.minimal {
         settings.enable.extend(undecided(&defaults::ENABLED));
-        settings.disable.extend(undecided(&defaults::DISABLED));
+        settings.mask.extend(undecided(&defaults::MASKED));
     }
     if recipe.agent.is_some() {
         settings.enable.extend(undecided(&[defaults::AGENT_UNIT]));
@@ -211,22 +211,22 @@ mod tests {
     #[test]
     fn what_a_recipe_leaves_open_is_decided_for_it() {
         type Say = fn(&mut Recipe);
-        let (wired, wait) = (defaults::ENABLED[0], defaults::DISABLED[0]);
+        let (wired, wait) = (defaults::ENABLED[0], defaults::MASKED[0]);
         let table: [(Say, &[&str], &[&str], usize); 5] = [
             (|_| (), &[wired, defaults::AGENT_UNIT], &[wait], 2),
             (|recipe| recipe.kernel_args = vec!["console=ttyS1".into()], &[wired, defaults::AGENT_UNIT], &[wait], 1),
-            (|recipe| recipe.settings.mask = vec![defaults::ENABLED[0].into()], &[defaults::AGENT_UNIT], &[wait], 2),
-            (|recipe| recipe.settings.enable = vec![defaults::DISABLED[0].into()], &[wait, wired, defaults::AGENT_UNIT], &[], 2),
+            (|recipe| recipe.settings.mask = vec![defaults::ENABLED[0].into()], &[defaults::AGENT_UNIT], &[wired, wait], 2),
+            (|recipe| recipe.settings.enable = vec![defaults::MASKED[0].into()], &[wait, wired, defaults::AGENT_UNIT], &[], 2),
             (|recipe| (recipe.base.minimal, recipe.agent) = (true, None), &[], &[], 0),
         ];
-        for (say, enabled, disabled, args) in table {
+        for (say, enabled, masked, args) in table {
             let (mut recipe, _) = reference();
-            (recipe.settings.enable, recipe.settings.disable, recipe.kernel_args) = Default::default();
+            (recipe.settings.enable, recipe.settings.mask, recipe.kernel_args) = Default::default();
             say(&mut recipe);
             let LayerContent::Settings(found) = settings(&recipe).content else { panic!("no settings") };
             assert_eq!(
-                (found.enable, found.disable),
-                (enabled.iter().map(|&unit| unit.into()).collect(), disabled.iter().map(|&unit| unit.into()).collect())
+                (found.enable, found.mask),
+                (enabled.iter().map(|&unit| unit.into()).collect(), masked.iter().map(|&unit| unit.into()).collect())
             );
             assert_eq!(kernel_args(&recipe).len(), args);
         }

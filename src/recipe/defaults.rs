@@ -18,8 +18,8 @@ pub const AGENT_UNIT: &str = "basalt-firstboot.service";
 /// Units that an image which is not minimal enables, unless its recipe decides otherwise: the network comes up, by
 /// `89-basalt-wired.network` of [`NODE_OVERLAY`] when nothing before it in the alphabet matches.
 pub const ENABLED: [&str; 1] = ["systemd-networkd.service"];
-/// Units that it disables in the same way: a node without a cable boots as fast; who needs the network waits for it.
-pub const DISABLED: [&str; 1] = ["systemd-networkd-wait-online.service"];
+/// Units that it masks in the same way (the one above brings it along, disabled or not): a node without a cable boots as fast.
+pub const MASKED: [&str; 1] = ["systemd-networkd-wait-online.service"];
 /// Arguments of a kernel that is told of no console: screen and first serial port, where systemd writes, too.
 pub const CONSOLES: [&str; 2] = ["console=tty0", "console=ttyS0,115200"];
 
