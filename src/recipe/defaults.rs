@@ -56,18 +56,37 @@ pub fn packages(architecture: Architecture) -> Vec<&'static str> {
     PACKAGES.into_iter().chain(own).collect()
 }
 
-/// Numbers of users that packages would else give away in the order of their installation. Above what base-passwd fixes, below people.
-pub const USERS: [(&str, u32); 6] = [
+/// Numbers of users that packages would else give away in the order of their installation: adduser from 100 upwards, systemd-sysusers
+/// from 999 downwards. A user whose package is not installed is not in the image. Never change a number: nodes have files of theirs.
+pub const USERS: [(&str, u32); 24] = [
     ("messagebus", 901),
     ("systemd-network", 902),
     ("systemd-resolve", 903),
     ("systemd-timesync", 904),
     ("sshd", 905),
     ("polkitd", 906),
+    ("systemd-coredump", 920),
+    ("systemd-journal-remote", 921),
+    ("systemd-journal-upload", 922),
+    ("systemd-oom", 923),
+    ("_chrony", 924),
+    ("_rpc", 925),
+    ("statd", 926),
+    ("tss", 927),
+    ("uuidd", 928),
+    ("tcpdump", 929),
+    ("dnsmasq", 930),
+    ("_lldpd", 931),
+    ("avahi", 932),
+    ("fwupd-refresh", 933),
+    ("nvidia-persistenced", 934),
+    ("dhcpcd", 935),
+    ("ntpsec", 936),
+    ("prometheus", 937),
 ];
 
 /// The same of groups.
-pub const GROUPS: [(&str, u32); 14] = [
+pub const GROUPS: [(&str, u32); 34] = [
     ("messagebus", 901),
     ("systemd-network", 902),
     ("systemd-resolve", 903),
@@ -82,4 +101,41 @@ pub const GROUPS: [(&str, u32); 14] = [
     ("render", 916),
     ("clock", 917),
     ("rdma", 918),
+    ("systemd-coredump", 920),
+    ("systemd-journal-remote", 921),
+    ("systemd-journal-upload", 922),
+    ("systemd-oom", 923),
+    ("_chrony", 924),
+    ("tss", 927),
+    ("uuidd", 928),
+    ("tcpdump", 929),
+    ("_lldpd", 931),
+    ("avahi", 932),
+    ("fwupd-refresh", 933),
+    ("nvidia-persistenced", 934),
+    ("ntpsec", 936),
+    ("prometheus", 937),
+    ("netdev", 940),
+    ("docker", 941),
+    ("ssl-cert", 942),
+    ("i2c", 943),
+    ("libvirt", 944),
+    ("plocate", 945),
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn no_number_is_given_twice() {
+        for table in [&USERS[..], &GROUPS] {
+            let names: BTreeMap<_, _> = table.iter().map(|(name, number)| (number, name)).collect();
+            assert_eq!(names.len(), table.len());
+        }
+        let group = |name: &str| GROUPS.iter().find(|(other, _)| *other == name);
+        assert!(USERS.iter().all(|(name, number)| group(name).is_none_or(|(_, own)| own == number)));
+    }
+}
