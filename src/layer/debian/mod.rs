@@ -34,7 +34,6 @@ use crate::store::Store;
 use crate::tree::tar::{Devices, read_packed};
 use crate::tree::{Content, Directory, LeafKind, Node, Pack, Tree};
 
-
 /// Changes whenever the same inputs would give another tree. The hooks' text is part of the key by itself.
 const RULES: u32 = 1;
 
