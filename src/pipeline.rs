@@ -29,13 +29,18 @@ pub struct Built {
     pub up_to_date: bool,
 }
 
-/// Builds the artefacts of `plan` in `formats` into the folder `out`. Needs no network when the store has the inputs ([`fetch`]).
+/// Builds the artefacts of `plan` in `formats` into the folder `out`. The network is used only for packages, when neither they nor
+/// the base that they make are in the store, and never when `offline`.
 ///
 /// # Errors
 /// Of every stage; nothing half-made stays in `out` or in the store.
-pub fn build(plan: &Plan, formats: &[Format], out: &Path, store: &Store, sink: &dyn Sink) -> Result<Built> {
+pub fn build(plan: &Plan, formats: &[Format], out: &Path, store: &Store, offline: bool, sink: &dyn Sink) -> Result<Built> {
     if let Some(manifest) = verified(plan, formats, out, sink)? {
         return Ok(Built { manifest, up_to_date: true });
+    }
+    local(plan, store)?;
+    if !layer::debian::is_cached(&plan.base, plan.architecture, plan.time, store) {
+        packages(plan, store, offline, sink)?;
     }
     let layers = produce(plan, store, sink)?;
     let (layers, tree) = both(|| digests(&layers), || commit::assemble(&layers, &image(plan)));
@@ -62,12 +67,16 @@ fn verified(plan: &Plan, formats: &[Format], out: &Path, sink: &dyn Sink) -> Res
     Ok(manifest)
 }
 
-/// Makes sure that the store has every input of `plan`: the one step of a build that may use the network, for its packages.
+/// Makes sure that the store has every input of `plan`, also those that its next build would not touch.
 ///
 /// # Errors
 /// [`Kind::Input`]: what no mirror has and is not in the store, all of it; packages that cannot be had.
 pub fn fetch(plan: &Plan, store: &Store, offline: bool, sink: &dyn Sink) -> Result<()> {
     local(plan, store)?;
+    packages(plan, store, offline, sink)
+}
+
+fn packages(plan: &Plan, store: &Store, offline: bool, sink: &dyn Sink) -> Result<()> {
     let Base::Debian { packages, mirror, .. } = &plan.base;
     source::debian::fetch(packages, mirror.as_deref(), store, sink, offline)
 }

@@ -50,9 +50,8 @@ pub fn run(args: &BuildArgs, context: &Context) -> Result<()> {
 }
 
 fn build(plan: &Plan, args: &BuildArgs, context: &Context, store: &crate::store::Store) -> Result<Built> {
-    pipeline::fetch(plan, store, args.input.offline, &*context.sink)?;
     let formats = if args.format.is_empty() { &plan.outputs } else { &args.format };
-    pipeline::build(plan, formats, &args.out, store, &*context.sink)
+    pipeline::build(plan, formats, &args.out, store, args.input.offline, &*context.sink)
 }
 
 fn summary(args: &BuildArgs, built: &Built) -> String {

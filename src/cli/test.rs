@@ -85,8 +85,7 @@ pub fn run(args: &TestArgs, context: &Context) -> Result<()> {
 
 /// Builds what is not there yet; answers the first artefact that boots.
 fn build(plan: &Plan, args: &TestArgs, context: &Context, store: &crate::store::Store) -> Result<PathBuf> {
-    pipeline::fetch(plan, store, args.input.offline, &*context.sink)?;
-    let built = pipeline::build(plan, &plan.outputs, &args.out, store, &*context.sink)?;
+    let built = pipeline::build(plan, &plan.outputs, &args.out, store, args.input.offline, &*context.sink)?;
     let first = built.manifest.artefacts.first();
     let first = first.ok_or_else(|| Failure::new(Kind::Invalid, "the recipe has no outputs: nothing to boot"))?;
     Ok(args.out.join(&first.file))

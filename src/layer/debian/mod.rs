@@ -37,6 +37,9 @@ use crate::tree::{Content, Directory, LeafKind, Node, Pack, Tree};
 /// Changes whenever the same inputs would give another tree. The hooks' text is part of the key by itself.
 const RULES: u32 = 1;
 
+/// The store's word for its entries.
+const KIND: &str = "base";
+
 /// Everything that decides the tree.
 #[derive(Serialize)]
 struct Key<'a> {
@@ -68,7 +71,23 @@ struct Inputs<'a> {
 pub fn produce(base: &Base, architecture: Architecture, time: i64, store: &Store, sink: &dyn Sink) -> Result<Tree> {
     let Base::Debian { suite, packages, users, groups, mirror: _ } = base;
     chroot::sweep(store)?;
-    let key = Digest::of_value(&Key {
+    let key = key(base, architecture, time);
+    let inputs = Inputs { packages, users, groups, architecture, time };
+    let entry = store.entry_or_make(KIND, &key, |folder| make(&inputs, folder, store, sink))?;
+    if entry.cached {
+        Stage::start(sink, "base", format!("{suite}, {} packages", packages.len()), None, Unit::None).finish(true);
+    }
+    cache::read(&entry.path)
+}
+
+/// Whether the store has the tree that [`produce`] would answer, so that no package is needed.
+pub fn is_cached(base: &Base, architecture: Architecture, time: i64, store: &Store) -> bool {
+    store.entry(KIND, &key(base, architecture, time)).is_some()
+}
+
+fn key(base: &Base, architecture: Architecture, time: i64) -> Digest {
+    let Base::Debian { suite, packages, users, groups, mirror: _ } = base;
+    Digest::of_value(&Key {
         rules: RULES,
         suite,
         architecture,
@@ -77,13 +96,7 @@ pub fn produce(base: &Base, architecture: Architecture, time: i64, store: &Store
         groups,
         time,
         chroot: chroot::digest(),
-    });
-    let inputs = Inputs { packages, users, groups, architecture, time };
-    let entry = store.entry_or_make("base", &key, |folder| make(&inputs, folder, store, sink))?;
-    if entry.cached {
-        Stage::start(sink, "base", format!("{suite}, {} packages", packages.len()), None, Unit::None).finish(true);
-    }
-    cache::read(&entry.path)
+    })
 }
 
 /// Fills the entry `folder`.

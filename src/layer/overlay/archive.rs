@@ -72,7 +72,11 @@ fn unfit(tree: &Tree) -> Vec<String> {
         }
     }
     if let Some((path, number, count)) = of_people {
-        let others = if count > 1 { format!(" and {} others belong", count - 1) } else { " belongs".to_owned() };
+        let others = match count - 1 {
+            0 => " belongs".to_owned(),
+            1 => " and 1 more belong".to_owned(),
+            more => format!(" and {more} more belong"),
+        };
         list.push(format!("{path}{others} to number {number}, a person's; pack it with: tar --owner=0 --group=0"));
     }
     list
@@ -153,7 +157,12 @@ mod tests {
             (
                 "mkdir etc; echo x >etc/a",
                 &["--owner=1000", "--group=1000"],
-                "/etc and 1 others belong to number 1000, a person's; pack it with: tar --owner=0 --group=0",
+                "/etc and 1 more belong to number 1000, a person's; pack it with: tar --owner=0 --group=0",
+            ),
+            (
+                "echo x >a",
+                &["--format=pax", "--pax-option=SCHILY.acl.access:=user::rw-,user:daemon:r--"],
+                "member \"./\": it has an access control list, which an image does not keep; pack it without --acls",
             ),
             (
                 "echo x >a",

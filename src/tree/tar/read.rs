@@ -89,6 +89,9 @@ pub enum Problem {
     /// A record of its pax header.
     #[error("its extended header has {0}")]
     Pax(String),
+    /// A record that an image would lose without a word.
+    #[error("{0}, which an image does not keep; pack it without {1}")]
+    Unkept(&'static str, &'static str),
     /// Owner or group does not fit.
     #[error("{0} is over 4294967295")]
     Number(&'static str),
@@ -208,6 +211,9 @@ impl<R: Read> Reader<'_, R> {
                     meta.mtime = seconds?;
                 }
                 _ if key.starts_with("GNU.sparse.") => return Err(wrong(Problem::Form('S'))),
+                _ if key.starts_with("SCHILY.acl.") => {
+                    return Err(wrong(Problem::Unkept("it has an access control list", "--acls")));
+                }
                 _ => {
                     if let Some(xattr) = key.strip_prefix(pax::XATTR) {
                         meta.xattrs.insert(xattr.to_owned(), value.to_vec());
