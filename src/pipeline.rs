@@ -1,13 +1,14 @@
 //! From a plan to artefacts: the table of contents, one line a stage. Plan, store and progress are passed in; nothing is looked up.
 
 use std::path::Path;
+use std::sync::mpsc;
 use std::thread;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::artefact::disk::{self, Disk, Identity, Trees};
 use crate::artefact::manifest::{self, Manifest};
-use crate::artefact::{self, Output, Rendered};
+use crate::artefact::{self, Output};
 use crate::commit::{self, Commit, CommitInfo, Image};
 use crate::digest::Digest;
 use crate::failure::{Failure, Kind};
@@ -18,7 +19,6 @@ use crate::progress::{Sink, Stage, Unit};
 use crate::source;
 use crate::store::Store;
 use crate::sysroot::{self, Sysroot};
-use crate::tree::dump;
 
 /// What a build answers.
 #[derive(Debug)]
@@ -43,16 +43,30 @@ pub fn build(plan: &Plan, formats: &[Format], out: &Path, store: &Store, offline
         packages(plan, store, offline, sink)?;
     }
     let layers = produce(plan, store, sink)?;
-    let (layers, tree) = both(|| digests(&layers), || commit::assemble(&layers, &image(plan)));
-    let tree = tree?;
-    let info = CommitInfo { image: image(plan), branch: branch(plan), layers };
-    let (kernel, commit) = both(|| sysroot::kernel(&tree), || commit::write(&tree, &info, store, sink));
-    let (kernel, commit) = (kernel?, commit?);
-    let sysroot = sysroot::stage(&commit, &tree, &kernel, &options(plan))?;
-    let disk = disk::layout(trees(&sysroot), &plan.disk, &identity(plan))?;
-    let output = Output::open(out)?;
-    let rendered = artefact::render(&disk, formats, &plan.name, &output, sink)?;
-    let manifest = manifest(plan, &commit, &sysroot, &disk, &rendered);
+    let tree = commit::assemble(&layers, &image(plan))?;
+    let digests = layers.iter().map(|layer| (layer.name.clone(), layer.digest)).collect();
+    let info = CommitInfo { image: image(plan), branch: branch(plan), layers: digests };
+    let (tell, told) = mpsc::sync_channel(1);
+    let named = move |commit| tell.send(commit).unwrap_or_else(|_| tracing::debug!("the build has failed"));
+    let (mut manifest, output, written) = thread::scope(|scope| {
+        let storing = scope.spawn(|| commit::write(&tree, &info, store, sink, named));
+        let stored = || storing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let kernel = sysroot::kernel(&tree)?;
+        let Ok(commit) = told.recv() else {
+            stored()?;
+            bail!("the commit was written and has no name");
+        };
+        let sysroot = sysroot::stage(&commit, &tree, &kernel, &options(plan))?;
+        let disk = disk::layout(trees(&sysroot), &plan.disk, &identity(plan))?;
+        let output = Output::open(out)?;
+        let written = artefact::render(&disk, formats, &plan.name, &output, sink)?;
+        // Nothing appears whose commit is not safe.
+        stored()?;
+        anyhow::Ok((manifest(plan, &commit, &sysroot, &disk), output, written))
+    })?;
+    // Giving back so many files takes a while: it is done while the last digests are computed.
+    drop((layers, tree));
+    manifest.artefacts = manifest::Artefact::list(&plan.name, &written.keep(&output)?);
     manifest::write(&output, &manifest)?;
     Ok(Built { manifest, up_to_date: false })
 }
@@ -116,25 +130,11 @@ fn local(plan: &Plan, store: &Store) -> Result<(), Failure> {
 /// The layers of `plan`, lowest first.
 fn produce(plan: &Plan, store: &Store, sink: &dyn Sink) -> Result<Vec<Layer>> {
     let base = layer::debian::produce(&plan.base, plan.architecture, plan.time, store, sink)?;
-    let mut layers = vec![Layer::new("base", Vec::new(), base)];
+    let mut layers = vec![base];
     for wanted in &plan.layers {
         layers.push(layer::produce(wanted, &layers, store)?);
     }
     Ok(layers)
-}
-
-/// Name and digest of each layer.
-fn digests(layers: &[Layer]) -> Vec<(String, Digest)> {
-    layers.iter().map(|layer| (layer.name.clone(), dump::digest(&layer.tree))).collect()
-}
-
-/// Does both at the same time.
-fn both<A: Send, B>(one: impl FnOnce() -> A + Send, other: impl FnOnce() -> B) -> (A, B) {
-    thread::scope(|scope| {
-        let one = scope.spawn(one);
-        let other = other();
-        (one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), other)
-    })
 }
 
 fn options(plan: &Plan) -> sysroot::Options {
@@ -149,11 +149,13 @@ fn identity(plan: &Plan) -> Identity {
     Identity { plan: plan.id(), time: plan.time, architecture: plan.architecture }
 }
 
-fn manifest(plan: &Plan, commit: &Commit, sysroot: &Sysroot, disk: &Disk, rendered: &[Rendered]) -> Manifest {
+/// The manifest, without the artefacts.
+fn manifest(plan: &Plan, commit: &Commit, sysroot: &Sysroot, disk: &Disk) -> Manifest {
     let Base::Debian { packages, .. } = &plan.base;
     let layer = |(name, digest): &(String, Digest)| manifest::Layer { name: name.clone(), digest: *digest };
     Manifest {
         version: manifest::VERSION,
+        builder: manifest::BUILDER.to_owned(),
         name: plan.name.clone(),
         image_version: plan.image_version.clone(),
         plan: plan.id(),
@@ -165,7 +167,7 @@ fn manifest(plan: &Plan, commit: &Commit, sysroot: &Sysroot, disk: &Disk, render
         layers: commit.info.layers.iter().map(layer).collect(),
         sector_size: plan.disk.sector_size,
         partitions: disk.partitions.clone(),
-        artefacts: manifest::Artefact::list(&plan.name, rendered),
+        artefacts: Vec::new(),
     }
 }
 

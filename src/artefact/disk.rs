@@ -5,12 +5,14 @@
 //! |---|---|---|---|---|
 //! | 1 | `EFI-SYSTEM` | EFI system partition | FAT32 | FAT32 can be: 64 MiB, or 260 MiB with sectors of 4096 bytes |
 //! | 2 | `boot` | XBOOTLDR | ext4 | three deployments and a little |
-//! | 3 | `root` | root of the architecture | ext4 | its files, a tenth more and 64 MiB; it grows at first boot |
+//! | 3 | `root` | root of the architecture | ext4 | its files and a tenth more, at least 64 MiB; it grows at first boot |
 //!
 //! Identifiers of the table, the partitions and the filesystems are made from the [`PlanId`]: the same plan gives the same disk.
 //!
 //! Architecture invariant: gets named trees, never a recipe.
 
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::thread;
 
 use anyhow::Context;
@@ -25,7 +27,7 @@ use crate::format::fat::{self, FatError};
 use crate::format::gpt::{self, ALIGNMENT};
 use crate::plan::{self, PlanId};
 use crate::sysroot;
-use crate::tree::{LeafKind, Node, Tree};
+use crate::tree::{Directory, Leaf, LeafKind, Node, Tree};
 
 const MIB: u64 = 1 << 20;
 /// The name space of all identifiers that Basalt makes.
@@ -34,7 +36,7 @@ const NAMESPACE: Uuid = uuid!("56ae8f6a-f75f-49fa-b7c5-2eb810ce2e5d");
 const GROW_TO: u64 = 8 << 40;
 /// The root filesystem is small only until it grows: the journal of one of 16 GiB.
 const ROOT_JOURNAL: u64 = 64 * MIB;
-/// Room for files that the node writes before the root filesystem has grown.
+/// Room for files that the node writes before the root filesystem has grown, at least.
 const ROOT_SPARE: u64 = 64 * MIB;
 /// Beside deployments: menus, and a kernel that got larger.
 const BOOT_SPARE: u64 = 32 * MIB;
@@ -235,7 +237,7 @@ fn root(tree: &Tree, disk: &plan::Disk, identity: &Identity) -> anyhow::Result<F
         journal: ext4::Journal::Bytes(ROOT_JOURNAL),
         ..ext4_options(role, identity)
     };
-    ext4_filesystem(role, tree, &options, disk.root_size, content_len(tree) / 10 + ROOT_SPARE)
+    ext4_filesystem(role, tree, &options, disk.root_size, (content_len(tree) / 10).max(ROOT_SPARE))
 }
 
 /// Label, identifiers and time; the size is not known yet.
@@ -261,16 +263,19 @@ fn ext4_filesystem(role: Role, tree: &Tree, options: &ext4::Options, size: Optio
 
 /// Bytes of all files; one with several names counts once.
 fn content_len(tree: &Tree) -> u64 {
-    let mut seen = std::collections::HashSet::new();
-    tree.walk()
-        .filter_map(|(_, node)| match node {
-            Node::Leaf(leaf) if seen.insert(std::sync::Arc::as_ptr(leaf)) => match &leaf.kind {
-                LeafKind::File(content) => Some(content.len()),
-                LeafKind::Symlink(_) => None,
-            },
-            _ => None,
-        })
-        .sum()
+    fn below(directory: &Directory, seen: &mut HashSet<*const Leaf>) -> u64 {
+        let nodes = directory.children.values();
+        nodes
+            .map(|node| match node {
+                Node::Directory(inner) => below(inner, seen),
+                Node::Leaf(leaf) => match &leaf.kind {
+                    LeafKind::File(content) if seen.insert(Arc::as_ptr(leaf)) => content.len(),
+                    LeafKind::File(_) | LeafKind::Symlink(_) => 0,
+                },
+            })
+            .sum()
+    }
+    below(&tree.root, &mut HashSet::new())
 }
 
 fn whole_mib(role: Role, size: u64) -> Result<u64, Failure> {

@@ -26,12 +26,17 @@ pub const FILE: &str = "manifest.json";
 /// The name of the list of digests.
 pub const SUMS: &str = "SHA256SUMS";
 
-/// What lies in an artefact folder and what it was made from. The same plan gives the same manifest.
+/// This Basalt: its version and the digest of its sources. Another one may make other bytes of the same plan.
+pub const BUILDER: &str = concat!("basalt ", env!("CARGO_PKG_VERSION"), " ", env!("BASALT_SOURCES"));
+
+/// What lies in an artefact folder and what it was made from. The same plan and the same Basalt give the same manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Manifest {
     /// [`VERSION`].
     pub version: u32,
+    /// Which Basalt made it: [`BUILDER`].
+    pub builder: String,
     /// Name of the image.
     pub name: String,
     /// Version of the image.
@@ -122,13 +127,13 @@ pub(super) fn retract(output: &Output) -> Result<()> {
     output.flush()
 }
 
-/// The manifest of `folder`, when it and all it lists are what `plan` makes: written for this plan, with an artefact of each of
-/// `formats`, every file whole (its length and SHA-256 are read and compared, not believed). None when anything must be made
+/// The manifest of `folder`, when it and all it lists are what `plan` makes: written for this plan by this Basalt, with an artefact
+/// of each of `formats`, every file whole (its length and SHA-256 are read and compared, not believed). None when anything must be made
 /// again; an error when a file cannot be read, which says nothing of either.
 pub fn up_to_date(folder: &Path, plan: PlanId, formats: &[Format]) -> Result<Option<Manifest>> {
     let Some(manifest) = read(folder)? else { return Ok(None) };
     let listed = |format: &Format| manifest.artefacts.iter().any(|artefact| artefact.format == *format);
-    if manifest.version != VERSION || manifest.plan != plan || !formats.iter().all(listed) {
+    if manifest.version != VERSION || manifest.builder != BUILDER || manifest.plan != plan || !formats.iter().all(listed) {
         return Ok(None);
     }
     let whole: Vec<_> = thread::scope(|scope| {

@@ -20,6 +20,7 @@ use tempfile::NamedTempFile;
 pub use disk::Disk;
 pub use manifest::{Manifest, up_to_date};
 pub use output::Output;
+use write::Hashing;
 
 use crate::digest::Digest;
 use crate::format::extents::Extents;
@@ -70,9 +71,14 @@ struct Job {
     extents: Extents,
 }
 
-/// Writes `disk` as each of `formats` into `output`, all at the same time. They appear together, when all are whole; the old
-/// manifest goes before the first of them. The caller writes the new one.
-pub fn render(disk: &Disk, formats: &[Format], name: &str, output: &Output, progress: &dyn Sink) -> Result<Vec<Rendered>> {
+/// Artefacts that are whole and flushed and have no name yet; their digests may take a moment more. They vanish unless they are kept.
+pub struct Written<'a> {
+    files: Vec<(Job, NamedTempFile, Hashing)>,
+    stage: Stage<'a>,
+}
+
+/// Writes `disk` as each of `formats` for `output`, all at the same time.
+pub fn render<'a>(disk: &Disk, formats: &[Format], name: &str, output: &Output, progress: &'a dyn Sink) -> Result<Written<'a>> {
     let jobs: Vec<_> = formats
         .iter()
         .map(|&format| Job { format, name: file_name(name, format), extents: (Renderer::of(format).file)(disk) })
@@ -94,26 +100,35 @@ pub fn render(disk: &Disk, formats: &[Format], name: &str, output: &Output, prog
         let joined = threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         joined.collect::<Result<_>>()
     })?;
-    manifest::retract(output)?;
-    let mut rendered = Vec::with_capacity(jobs.len());
-    for (job, (file, sha256)) in jobs.into_iter().zip(written) {
-        let path = output.keep(file, &job.name)?;
-        let (size, allocated) = (job.extents.len(), write::allocated(&job.extents));
-        rendered.push(Rendered { format: job.format, path, sha256, size, allocated });
-    }
-    output.flush()?;
-    if let Ok(stage) = stage.into_inner() {
-        stage.finish(false);
-    }
-    Ok(rendered)
+    let files = jobs.into_iter().zip(written).map(|(job, (file, hashing))| (job, file, hashing)).collect();
+    let stage = stage.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    Ok(Written { files, stage })
 }
 
-fn write_job(job: &Job, output: &Output, advance: impl FnMut(u64) -> io::Result<()>) -> Result<(NamedTempFile, Digest)> {
+impl Written<'_> {
+    /// Gives the artefacts their names in the folder for which they were written, all of them; the old manifest goes before the first. The caller writes the new one.
+    pub fn keep(self, output: &Output) -> Result<Vec<Rendered>> {
+        manifest::retract(output)?;
+        let mut kept = Vec::with_capacity(self.files.len());
+        for (job, file, hashing) in self.files {
+            kept.push((output.keep(file, &job.name)?, job, hashing));
+        }
+        output.flush()?;
+        let rendered = kept.into_iter().map(|(path, job, hashing)| {
+            let (sha256, size) = (hashing.finish()?, job.extents.len());
+            Ok(Rendered { format: job.format, path, sha256, size, allocated: write::allocated(&job.extents) })
+        });
+        let rendered = rendered.collect::<Result<_>>()?;
+        self.stage.finish(false);
+        Ok(rendered)
+    }
+}
+
+fn write_job(job: &Job, output: &Output, advance: impl FnMut(u64) -> io::Result<()>) -> Result<(NamedTempFile, Hashing)> {
     let file = output.begin()?;
-    let sha256 = write::write(&job.extents, file.as_file(), advance)
-        .and_then(|sha256| file.as_file().sync_all().map(|()| sha256))
+    let hashing = write::write(&job.extents, file.as_file(), advance)
         .map_err(|error| output::unwritable(&output.path().join(&job.name), &error))?;
-    Ok((file, sha256))
+    Ok((file, hashing))
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ fn disk() -> Disk {
 fn manifest(disk: &Disk, rendered: &[Rendered]) -> Manifest {
     Manifest {
         version: manifest::VERSION,
+        builder: manifest::BUILDER.to_owned(),
         name: "node".into(),
         image_version: "1".into(),
         plan: identity(b"plan").plan,
@@ -47,7 +48,7 @@ fn both_files_hold_one_disk_and_two_writes_are_equal() {
     let folder = tempfile::tempdir().unwrap();
     let build = |name: &str| {
         let output = Output::open(&folder.path().join(name)).unwrap();
-        let rendered = render(&disk, &FORMATS, "node", &output, &Quiet).unwrap();
+        let rendered = render(&disk, &FORMATS, "node", &output, &Quiet).unwrap().keep(&output).unwrap();
         manifest::write(&output, &manifest(&disk, &rendered)).unwrap();
         rendered
     };
@@ -76,7 +77,7 @@ fn a_folder_is_up_to_date_only_when_every_byte_is() {
     let plan = identity(b"plan").plan;
     assert_eq!(up_to_date(folder.path(), plan, &FORMATS).unwrap(), None);
     let output = Output::open(folder.path()).unwrap();
-    let rendered = render(&disk, &[Format::Raw], "node", &output, &Quiet).unwrap();
+    let rendered = render(&disk, &[Format::Raw], "node", &output, &Quiet).unwrap().keep(&output).unwrap();
     assert_eq!(up_to_date(folder.path(), plan, &[Format::Raw]).unwrap(), None, "no manifest yet");
     let manifest = manifest(&disk, &rendered);
     manifest::write(&output, &manifest).unwrap();
@@ -84,6 +85,9 @@ fn a_folder_is_up_to_date_only_when_every_byte_is() {
     assert_eq!(fresh(), Some(manifest.clone()));
     assert_eq!(up_to_date(folder.path(), plan, &FORMATS).unwrap(), None, "a format is missing");
     assert_eq!(up_to_date(folder.path(), identity(b"other").plan, &[Format::Raw]).unwrap(), None);
+    manifest::write(&output, &Manifest { builder: "basalt 0.0.1 00".into(), ..manifest.clone() }).unwrap();
+    assert_eq!(fresh(), None, "another Basalt may make other bytes");
+    manifest::write(&output, &manifest).unwrap();
     let raw = fs::File::options().write(true).open(at("node.raw")).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&raw, b"x", 100 << 20).unwrap();
     assert_eq!(fresh(), None, "a byte differs");
@@ -102,9 +106,9 @@ fn a_new_render_takes_the_old_manifest_away() {
     let disk = disk();
     let folder = tempfile::tempdir().unwrap();
     let output = Output::open(folder.path()).unwrap();
-    let rendered = render(&disk, &[Format::Raw], "node", &output, &Quiet).unwrap();
+    let rendered = render(&disk, &[Format::Raw], "node", &output, &Quiet).unwrap().keep(&output).unwrap();
     manifest::write(&output, &manifest(&disk, &rendered)).unwrap();
-    render(&disk, &[Format::Raw], "node", &output, &Quiet).unwrap();
+    render(&disk, &[Format::Raw], "node", &output, &Quiet).unwrap().keep(&output).unwrap();
     assert_eq!(names(folder.path()), ["node.raw"]);
 }
 
@@ -119,7 +123,7 @@ fn nothing_stays_after_a_failure() {
     let folder = tempfile::tempdir().unwrap();
     let output = Output::open(folder.path()).unwrap();
     fs::write(folder.path().join("manifest.json"), "{}").unwrap();
-    let error = render(&disk, &FORMATS, "node", &output, &Quiet).unwrap_err();
+    let error = render(&disk, &FORMATS, "node", &output, &Quiet).err().unwrap();
     assert!(error.to_string().contains(&pack.path().display().to_string()), "{error:#}");
     assert_eq!(names(folder.path()), ["manifest.json"], "what was there before is untouched");
 }
@@ -133,7 +137,7 @@ fn space_is_asked_for_before_anything_is_written() {
     let disk = Disk { extents, partitions: Vec::new() };
     let folder = tempfile::tempdir().unwrap();
     let output = Output::open(folder.path()).unwrap();
-    let error = render(&disk, &[Format::Raw], "node", &output, &Quiet).unwrap_err();
+    let error = render(&disk, &[Format::Raw], "node", &output, &Quiet).err().unwrap();
     assert!(error.to_string().contains("node.raw needs 1073741824 MiB of free space"), "{error:#}");
     assert_eq!(names(folder.path()), [""; 0]);
 }

@@ -1,13 +1,14 @@
 //! Writes a list of pieces into a file, sparse, and computes the file's SHA-256 at the same time.
 //!
 //! One thread reads and writes, another hashes what was read: each byte is read once, and the whole takes as long as the slower
-//! of the two. Pieces that lie close together (the files of a filesystem) go out in one large write.
+//! of the two. Holes are hashed but not written: there the writer gets ahead, and it flushes while the end is still hashed. Pieces
+//! that lie close together (the files of a filesystem) go out in one large write.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use crate::digest::{Digest, Hasher};
 use crate::format::extents::{Extent, Extents, hash_zeros};
@@ -15,8 +16,8 @@ use crate::host::writeback;
 
 /// Bytes of a buffer, and the most that one write writes.
 const BUFFER: usize = 1 << 20;
-/// How many buffers there are: the writer may be that far ahead of the hasher.
-const BUFFERS: usize = 4;
+/// How many buffers there are: the writer may be that far ahead of the hasher, which has holes to hash.
+const BUFFERS: usize = 32;
 /// What a filesystem allocates: a hole that is smaller is no hole.
 const BLOCK: u64 = 4096;
 /// After so many bytes the kernel is told to begin writing them out.
@@ -33,23 +34,29 @@ pub fn allocated(extents: &Extents) -> u64 {
     sum
 }
 
+/// The digest of a file that is written already; some of it may still have to be hashed.
+pub struct Hashing(JoinHandle<Digest>);
+
+impl Hashing {
+    /// Waits for it.
+    pub fn finish(self) -> io::Result<Digest> {
+        self.0.join().map_err(|_| io::Error::other("the thread that computes the digest has panicked"))
+    }
+}
+
 /// Writes `extents` into the empty file `file`. `advance` is told how many bytes of the whole each step got on, and may stop the work.
-/// Gives back the SHA-256 of the whole file, holes included. The file is not flushed.
-pub fn write(extents: &Extents, file: &File, mut advance: impl FnMut(u64) -> io::Result<()>) -> io::Result<Digest> {
+/// Then the file is whole and flushed. Gives back the SHA-256 of the whole file, holes included.
+pub fn write(extents: &Extents, file: &File, mut advance: impl FnMut(u64) -> io::Result<()>) -> io::Result<Hashing> {
     file.set_len(extents.len())?;
-    thread::scope(|scope| {
-        let (full, work) = sync_channel(BUFFERS);
-        let (give_back, empty) = channel();
-        for _ in 0..BUFFERS {
-            // The receiver lives in this function.
-            let _ = give_back.send(vec![0; BUFFER]);
-        }
-        let hasher = scope.spawn(move || hash(&work, &give_back));
-        let result = copy(extents, file, &full, &empty, &mut advance);
-        drop(full);
-        let digest = hasher.join().map_err(|_| io::Error::other("the thread that computes the digest has panicked"))?;
-        result.map(|()| digest)
-    })
+    let (full, work) = sync_channel(BUFFERS);
+    let (give_back, empty) = channel();
+    for _ in 0..BUFFERS {
+        // The receiver lives in this function.
+        let _ = give_back.send(vec![0; BUFFER]);
+    }
+    let hasher = thread::Builder::new().name("hash".into()).spawn(move || hash(&work, &give_back))?;
+    copy(extents, file, &full, &empty, &mut advance)?;
+    Ok(Hashing(hasher))
 }
 
 /// A filled buffer: its place in the file, and how much of it is meant.
@@ -101,6 +108,7 @@ fn copy(
     }
     // The hole at the end, for the digest.
     full.send(Filled { at: extents.len(), len: 0, buffer: Vec::new() }).map_err(|_| gone())?;
+    file.sync_all()?;
     advance(extents.len() - position)
 }
 
@@ -201,7 +209,7 @@ mod tests {
             bytes
         };
         assert!(bytes(&file) == bytes(&plain));
-        assert_eq!((digest.unwrap(), seen), (extents.digest().unwrap(), extents.len()));
+        assert_eq!((digest.unwrap().finish().unwrap(), seen), (extents.digest().unwrap(), extents.len()));
         // Blocks 0 and 1, block 3, the contents with a block more, the next, the end.
         assert_eq!(allocated(&extents), 3 * BLOCK + (3 * MIB + BLOCK) + (MIB + BLOCK) + 700);
     }
@@ -211,7 +219,7 @@ mod tests {
         for len in [0, 1, 3 * MIB] {
             let extents = Extents::new(len);
             let file = tempfile::tempfile().unwrap();
-            let digest = write(&extents, &file, |_| Ok(())).unwrap();
+            let digest = write(&extents, &file, |_| Ok(())).unwrap().finish().unwrap();
             assert_eq!((digest, allocated(&extents)), (extents.digest().unwrap(), 0));
             assert_eq!(file.metadata().unwrap().len(), len);
         }
@@ -220,13 +228,13 @@ mod tests {
     #[test]
     fn an_error_ends_the_work() {
         let file = tempfile::tempfile().unwrap();
-        let error = write(&sample(), &file, |_| Err(io::Error::other("stopped"))).unwrap_err();
+        let error = write(&sample(), &file, |_| Err(io::Error::other("stopped"))).err().unwrap();
         assert_eq!(error.to_string(), "stopped");
         let pack = tempfile::NamedTempFile::new().unwrap();
         let content = Content::packed(crate::tree::Pack::open(pack.path()).unwrap(), 0, 10, Digest::of(b""));
         let mut extents = Extents::new(MIB);
         extents.put_content(0, &content);
-        let error = write(&extents, &file, |_| Ok(())).unwrap_err();
+        let error = write(&extents, &file, |_| Ok(())).err().unwrap();
         assert!(error.to_string().starts_with(&pack.path().display().to_string()), "{error}");
     }
 }

@@ -4,13 +4,22 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::architecture::Architecture;
-use crate::commit::{CommitInfo, Image};
+use crate::commit::{Commit, CommitInfo, Image, write};
 use crate::digest::Digest;
 use crate::layer::Layer;
+use crate::progress::Quiet;
+use crate::store::Store;
 use crate::tree::{Content, Directory, Leaf, Meta, Node, Tree, TreePath};
 
 /// The fixture's kernel.
 pub const KERNEL: &str = "6.12.1-test";
+
+/// The commit of `tree`, when the store has it.
+pub fn written(tree: &Tree, info: &CommitInfo, store: &Store) -> Commit {
+    let mut named = None;
+    write(tree, info, store, &Quiet, |commit| named = Some(commit)).unwrap();
+    Arc::into_inner(named.unwrap()).unwrap()
+}
 
 pub fn path(text: &str) -> TreePath {
     TreePath::parse(text).unwrap()
@@ -108,7 +117,7 @@ pub fn base() -> Tree {
 }
 
 pub fn layer(name: &str, tree: Tree) -> Layer {
-    Layer { name: name.into(), replaces: vec![], removals: vec![], tree }
+    Layer::new(name, vec![], tree)
 }
 
 /// A layer of text files.

@@ -3,15 +3,14 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use super::fixture::{KERNEL, base, efi, elf, file, image, info, layer, overlay, own, path, put};
-use super::{Commit, CommitInfo, assemble, prune, write};
+use super::fixture::{KERNEL, base, efi, elf, file, image, info, layer, overlay, own, path, put, written};
+use super::{Commit, CommitInfo, assemble, prune};
 use crate::architecture::Architecture;
 use crate::digest::Digest;
 use crate::failure::{Kind, kind_of};
 use crate::host::cmd::Cmd;
 use crate::layer::Layer;
 use crate::lock::OVERLAY_KIND;
-use crate::progress::Quiet;
 use crate::store::Store;
 use crate::tree::{Content, Node, Tree, dump, tar};
 
@@ -156,7 +155,7 @@ fn a_layer_may_replace_and_remove() {
 /// A store, a tree, its commit.
 fn committed(store: &Store, layers: &[Layer]) -> (Tree, Commit) {
     let tree = assembled(layers);
-    let commit = write(&tree, &info(), store, &Quiet).unwrap();
+    let commit = written(&tree, &info(), store);
     (tree, commit)
 }
 
@@ -203,7 +202,7 @@ fn nothing_is_read_twice_and_the_same_is_the_same() {
     let content = tree.file(&at).unwrap();
     let gone = Content::packed(pack, 0, content.len(), content.digest());
     unreadable.put_file(&at, tree.get(&at).unwrap().meta().clone(), gone).unwrap();
-    let again = write(&unreadable, &info(), &store, &Quiet).unwrap();
+    let again = written(&unreadable, &info(), &store);
     assert_eq!(again.checksum, first.checksum);
     assert_eq!(again.files, first.files);
     assert_eq!(dump::digest(&unreadable), dump::digest(&tree));
@@ -212,7 +211,7 @@ fn nothing_is_read_twice_and_the_same_is_the_same() {
     let object = first.files[&path("/usr/bin/one")].to_hex();
     let lost = first.repository.join("objects").join(&object[..2]).join(format!("{}.file", &object[2..]));
     fs::remove_file(&lost).unwrap();
-    let mended = write(&tree, &info(), &store, &Quiet).unwrap();
+    let mended = written(&tree, &info(), &store);
     assert_eq!(mended.checksum, first.checksum);
     assert!(lost.exists());
 }
@@ -222,7 +221,7 @@ fn two_writers_at_once_give_one_commit() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
     let tree = assembled(&[layer("base", base())]);
-    let write = || write(&tree, &info(), &store, &Quiet).unwrap().checksum;
+    let write = || written(&tree, &info(), &store).checksum;
     let (a, b) = std::thread::scope(|scope| {
         let (a, b) = (scope.spawn(write), scope.spawn(write));
         (a.join().unwrap(), b.join().unwrap())
@@ -240,7 +239,7 @@ fn what_no_image_has_any_more_is_taken_out() {
         let digest = dump::digest(&mine.tree);
         let info = CommitInfo { layers: vec![("overlay mine".into(), digest)], ..info() };
         entry(&digest);
-        (write(&assembled(&[layer("base", base()), mine]), &info, &store, &Quiet).unwrap(), info.layers[0].1)
+        (written(&assembled(&[layer("base", base()), mine]), &info, &store), info.layers[0].1)
     });
     let other = Store::open(folder.path()).unwrap();
     let busy = store.alone().unwrap_err().to_string();
@@ -259,7 +258,7 @@ fn what_no_image_has_any_more_is_taken_out() {
     assert!(!gone.join(format!("{}.commit", &old.0.checksum.to_hex()[2..])).exists());
     // It can be made again.
     let mine = overlay("mine", &[("/usr/lib/mine", "old")]);
-    let again = write(&assembled(&[layer("base", base()), mine]), &old.0.info, &store, &Quiet).unwrap();
+    let again = written(&assembled(&[layer("base", base()), mine]), &old.0.info, &store);
     assert_eq!(again.checksum, old.0.checksum);
     assert!(ostree(&again, &["fsck"]).contains("no errors found"));
 }

@@ -1,4 +1,5 @@
-//! How a layer lies in the store: an entry with `index` (the tree's dump with places) and `pack` (the bytes of all its files).
+//! How a layer lies in the store: an entry with `index` (the tree's dump with places), `pack` (the bytes of all its files) and
+//! `digest` (the tree's own).
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -7,8 +8,12 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
+use crate::digest::Digest;
 use crate::host::interrupt;
 use crate::tree::{Content, Directory, Leaf, LeafKind, Node, Pack, Tree, dump};
+
+/// The file that spares a big tree from being hashed in every build.
+const DIGEST: &str = "digest";
 
 /// Writes `tree` into the entry folder `folder`: all contents are copied into one pack, each checked against its digest.
 pub fn write(folder: &Path, tree: &Tree) -> Result<()> {
@@ -38,7 +43,14 @@ pub fn write(folder: &Path, tree: &Tree) -> Result<()> {
 pub fn write_index(folder: &Path, tree: &Tree) -> Result<()> {
     let index = File::create_new(folder.join("index"))?;
     dump::write_index(tree, &index)?;
+    fs::write(folder.join(DIGEST), dump::digest(tree).to_hex())?;
     Ok(())
+}
+
+/// The digest of the tree of the entry folder `folder`, which is `tree`.
+pub fn digest(folder: &Path, tree: &Tree) -> Digest {
+    let known = fs::read_to_string(folder.join(DIGEST)).ok().and_then(|text| text.parse().ok());
+    known.unwrap_or_else(|| dump::digest(tree))
 }
 
 /// Reads the tree of the entry folder `folder`.
@@ -121,7 +133,7 @@ pub fn verify(tree: &Tree) -> Result<()> {
         if let Node::Leaf(leaf) = node
             && let LeafKind::File(content) = &leaf.kind
         {
-            let (found, _) = crate::digest::Digest::of_reader(content.reader())?;
+            let (found, _) = Digest::of_reader(content.reader())?;
             anyhow::ensure!(found == content.digest(), "{path}: needed {}, found {found}", content.digest());
         }
     }

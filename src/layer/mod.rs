@@ -13,9 +13,10 @@ pub mod settings;
 use anyhow::{Context, Result};
 
 use crate::commit;
+use crate::digest::Digest;
 use crate::plan::{self, LayerContent};
 use crate::store::Store;
-use crate::tree::{Tree, TreePath};
+use crate::tree::{Tree, TreePath, dump};
 
 /// A produced layer.
 #[derive(Clone, Debug)]
@@ -28,12 +29,15 @@ pub struct Layer {
     pub removals: Vec<TreePath>,
     /// What it brings.
     pub tree: Tree,
+    /// Of the tree: every byte, owner, mode, time, attribute and hard link counts.
+    pub digest: Digest,
 }
 
 impl Layer {
     /// A layer that takes nothing away.
     pub fn new(name: impl Into<String>, replaces: Vec<TreePath>, tree: Tree) -> Self {
-        Self { name: name.into(), replaces, removals: Vec::new(), tree }
+        let digest = dump::digest(&tree);
+        Self { name: name.into(), replaces, removals: Vec::new(), tree, digest }
     }
 }
 

@@ -5,12 +5,11 @@ use std::fs;
 use std::path::Path;
 
 use super::{Options, Sysroot, stage};
-use crate::commit::fixture::{KERNEL, base, info, layer, own, owned, path, put};
+use crate::commit::fixture::{KERNEL, base, info, layer, own, owned, path, put, written};
 use crate::commit::{self, Commit};
 use crate::failure::{Kind, kind_of};
 use crate::format::bls::Entry;
 use crate::host::cmd::Cmd;
-use crate::progress::Quiet;
 use crate::store::Store;
 use crate::tree::{Content, Meta, Node, Tree, tar};
 
@@ -20,7 +19,7 @@ fn committed(store: &Store) -> (Tree, Commit) {
     let xattrs = [("user.b".to_owned(), b"2".to_vec()), ("user.a".to_owned(), b"\0".to_vec())].into();
     put(&mut base, "/usr/bin/marked", Node::file(Meta { xattrs, ..own(0o755) }, Content::from_bytes(*b"marked")));
     let tree = owned(&commit::assemble(&[layer("base", base)], &info().image).unwrap());
-    let commit = commit::write(&tree, &info(), store, &Quiet).unwrap();
+    let commit = written(&tree, &info(), store);
     (tree, commit)
 }
 
@@ -145,7 +144,7 @@ fn libostree_checks_lists_deploys_and_prunes() {
     put(&mut next, "/usr/bin/new", Node::file(own(0o755), Content::from_bytes(*b"new")));
     let mut info = info();
     info.image.version = "1.3".into();
-    let second = commit::write(&next, &info, &store, &Quiet).unwrap();
+    let second = written(&next, &info, &store);
     ostree(&[&repo, "config", "set", "sysroot.bootloader", "none"]);
     ostree(&[&repo, "pull-local", second.repository.to_str().unwrap(), &info.branch]);
     fs::write(root.join(format!("ostree/deploy/node/deploy/{}.0/etc/edited", commit.checksum)), "kept").unwrap();

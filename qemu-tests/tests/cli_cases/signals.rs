@@ -12,8 +12,8 @@ use qemu_tests::Warm;
 
 /// The lines of progress at which a signal comes: beginning, middle and last part of a build.
 const MOMENTS: [[&str; 2]; 6] = [
-    ["stage-finished", "fetch"],
     ["stage-started", "verify"],
+    ["stage-finished", "base"],
     ["stage-started", "commit"],
     ["stage-advanced", "commit"],
     ["stage-started", "artefacts"],

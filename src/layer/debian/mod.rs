@@ -22,7 +22,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use super::cache;
+use super::{Layer, cache};
 use crate::architecture::Architecture;
 use crate::digest::Digest;
 use crate::failure::{Failure, Kind};
@@ -32,7 +32,7 @@ use crate::plan::Base;
 use crate::progress::{Event, Sink, Stage, Unit};
 use crate::store::Store;
 use crate::tree::tar::{Devices, read_packed};
-use crate::tree::{Content, Directory, LeafKind, Node, Pack, Tree};
+use crate::tree::{Content, Directory, LeafKind, Node, Pack};
 
 /// Changes whenever the same inputs would give another tree. The hooks' text is part of the key by itself.
 const RULES: u32 = 1;
@@ -62,13 +62,13 @@ struct Inputs<'a> {
     time: i64,
 }
 
-/// The tree of `base`: from the store, else made now. `time` is the image's: no file is newer.
+/// The layer that `base` is: from the store, else made now. `time` is the image's: no file is newer.
 ///
 /// # Errors
 /// [`Kind::Input`] when a package is not in the store (see [`crate::source::debian::fetch`]); [`Kind::Invalid`] when the packages do
 /// not make a base: no kernel, two kernels, no dracut; [`Kind::Tool`] when this machine cannot make one: a program or the user's
 /// subordinate numbers are missing.
-pub fn produce(base: &Base, architecture: Architecture, time: i64, store: &Store, sink: &dyn Sink) -> Result<Tree> {
+pub fn produce(base: &Base, architecture: Architecture, time: i64, store: &Store, sink: &dyn Sink) -> Result<Layer> {
     let Base::Debian { suite, packages, users, groups, mirror: _ } = base;
     chroot::sweep(store)?;
     let key = key(base, architecture, time);
@@ -77,10 +77,17 @@ pub fn produce(base: &Base, architecture: Architecture, time: i64, store: &Store
     if entry.cached {
         Stage::start(sink, "base", format!("{suite}, {} packages", packages.len()), None, Unit::None).finish(true);
     }
-    cache::read(&entry.path)
+    let tree = cache::read(&entry.path)?;
+    Ok(Layer {
+        name: "base".to_owned(),
+        replaces: Vec::new(),
+        removals: Vec::new(),
+        digest: cache::digest(&entry.path, &tree),
+        tree,
+    })
 }
 
-/// Whether the store has the tree that [`produce`] would answer, so that no package is needed.
+/// Whether the store has the layer that [`produce`] would answer, so that no package is needed.
 pub fn is_cached(base: &Base, architecture: Architecture, time: i64, store: &Store) -> bool {
     store.entry(KIND, &key(base, architecture, time)).is_some()
 }

@@ -161,7 +161,7 @@ mod tests {
             ),
             (
                 "echo x >a",
-                &["--format=pax", "--pax-option=SCHILY.acl.access:=user::rw-,user:daemon:r--"],
+                &["--format=pax", "--pax-option=SCHILY.acl.access:=user::rw-"],
                 "member \"./\": it has an access control list, which an image does not keep; pack it without --acls",
             ),
             (
