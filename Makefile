@@ -4,7 +4,9 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 RECIPE ?= image-recipes/gpu-node.toml
 OUT ?= out
-BASALT := target/release/basalt
+# Not target/release: cargo puts its own build of the agent there.
+BIN := target/bin
+BASALT := $(BIN)/basalt
 
 .PHONY: image test soak bench fuzz programs packages lint unit cli vm clean
 
@@ -14,7 +16,7 @@ image: programs
 
 programs: packages
 	cargo build --release --locked -p basalt
-	install -m 755 "$$(firstboot/build.sh)" target/release/basalt-firstboot
+	install -D -m 755 --target-directory=$(BIN) target/release/basalt "$$(firstboot/build.sh)"
 
 packages:
 	@.ci/install-packages

@@ -20,7 +20,7 @@ const RUNS: usize = 5;
 
 fn main() -> Result<()> {
     let work = tempfile::Builder::new().prefix("basalt-bench-").tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
-    let bench = Bench { work: work.path().to_owned(), program: PathBuf::from("target/release/basalt").canonicalize()? };
+    let bench = Bench { work: work.path().to_owned(), program: PathBuf::from("target/bin/basalt").canonicalize()? };
     bench.prepare()?;
     let (row, cold) = bench.cold().context("cold build")?;
     let mut rows = vec![row];

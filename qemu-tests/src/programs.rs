@@ -19,12 +19,12 @@ pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("/"))
 }
 
-/// The builder's program, of the profile that the cases were built with.
+/// The builder's program, where `make programs` puts it.
 pub fn basalt() -> Result<PathBuf> {
     program("basalt")
 }
 
-/// The agent's program, of the same profile.
+/// The agent's program as images carry it.
 pub fn agent() -> Result<PathBuf> {
     program("basalt-firstboot")
 }
@@ -32,8 +32,8 @@ pub fn agent() -> Result<PathBuf> {
 fn program(name: &str) -> Result<PathBuf> {
     // target/PROFILE/deps/CASE-HASH
     let case = std::env::current_exe()?;
-    let folder = case.ancestors().nth(2).context("the case lies in no target folder")?;
-    let path = folder.join(name);
+    let target = case.ancestors().nth(3).context("the case lies in no target folder")?;
+    let path = target.join("bin").join(name);
     ensure!(path.is_file(), "{} is not built: run `make programs`", path.display());
     Ok(path)
 }
