@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Args;
 
 use crate::artefact::manifest;
 use crate::failure::{Failure, Kind};
+use crate::recipe::names;
 use crate::store::Store;
 use crate::vm::{self, Bus, Disk, Machine, SectorSize, SecureBoot, Writes};
 
@@ -25,6 +26,21 @@ pub struct MachineArgs {
     /// Where the guest sees the disk: virtio, nvme or sata
     #[arg(long, value_name = "BUS", default_value = "virtio", value_parser = bus)]
     bus: Bus,
+    /// Size of the guest's disk, to which the image is written
+    /// (auto: the image's own) [default: 8G, or the image's own]
+    #[arg(long, value_name = "SIZE", value_parser = disk_size)]
+    disk_size: Option<DiskSize>,
+}
+
+/// A disk that a node may have: images are small until they grow.
+const USUAL: u64 = 8 << 30;
+
+/// In bytes; none for the image's own size.
+#[derive(Clone, Copy, Debug)]
+struct DiskSize(Option<u64>);
+
+fn disk_size(text: &str) -> Result<DiskSize, String> {
+    names::size(text).map(DiskSize)
 }
 
 fn bus(text: &str) -> Result<Bus, String> {
@@ -49,7 +65,15 @@ impl MachineArgs {
             return Err(Failure::new(Kind::Input, what).hint(next).into());
         }
         let sector_size = sector_size(disk)?;
-        let disk = Disk { bus: self.bus, writes, sector_size, ..Disk::new(disk) };
+        let size = match (self.disk_size, writes) {
+            (Some(DiskSize(size)), _) => size,
+            (None, Writes::Kept) => None,
+            (None, Writes::Discarded) => {
+                let image = vm::disk_size(disk).with_context(|| format!("{}: cannot be read", disk.display()))?;
+                Some(image.max(USUAL))
+            }
+        };
+        let disk = Disk { bus: self.bus, writes, sector_size, size, ..Disk::new(disk) };
         let secure_boot = if self.no_secure_boot { SecureBoot::Off } else { SecureBoot::On };
         let accel = vm::choose_accel(store.root())?;
         Ok(Machine::new(disk, accel).memory_mib(self.memory).cpus(self.cpus).secure_boot(secure_boot))

@@ -37,6 +37,7 @@ pub use console::{Console, KEY_NEXT};
 pub use credential::Credentials;
 pub use firmware::{Firmware, SecureBoot};
 pub use machine::{Bus, Disk, Machine, Network, SectorSize, Writes};
+pub use overlay::disk_size;
 pub use qmp::Qmp;
 pub use running::Running;
 

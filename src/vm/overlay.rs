@@ -48,7 +48,7 @@ const L1_COVERS: u64 = CLUSTER * CLUSTER / 8;
 const CLUSTERS_MAX: u64 = CLUSTER / 2;
 
 /// The size in bytes of the disk in the image at `path`: of a raw file its length, of a qcow2 what its header says.
-pub(super) fn disk_size(path: &Path) -> io::Result<u64> {
+pub fn disk_size(path: &Path) -> io::Result<u64> {
     let file = File::open(path)?;
     match Format::of(path)? {
         Format::Raw => Ok(file.metadata()?.len()),
