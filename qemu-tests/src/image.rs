@@ -52,8 +52,9 @@ impl Image {
         paths.pop().context("no artefact")
     }
 
-    /// A machine with its raw disk and the command channel; what it writes is discarded.
+    /// A machine with its raw disk, written to a larger one as on every node, and the command channel; what it writes is discarded.
     pub fn machine(&self) -> Result<Machine> {
-        Ok(Machine::new(Disk::new(&self.artefact("raw")?), choose_accel(&self.cache)?).channel())
+        let disk = Disk { size: Some(4 << 30), ..Disk::new(&self.artefact("raw")?) };
+        Ok(Machine::new(disk, choose_accel(&self.cache)?).channel())
     }
 }
