@@ -5,6 +5,10 @@
 //! To add one: a function and a row of [`ALL`] here, a target in `fuzz/fuzz_targets/` and a `[[bin]]` in `fuzz/Cargo.toml`, and a
 //! folder of small real files in `fuzz/corpus/`.
 
+mod disks;
+
+pub use disks::{ext4, fat, gpt, qcow2};
+
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsRawFd;
@@ -22,8 +26,19 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 pub type Reader = fn(&[u8]) -> bool;
 
 /// All of them, by the name of their corpus.
-pub const ALL: [(&str, Reader); 7] =
-    [("recipe", recipe), ("lock", lock), ("plan", plan), ("tar", tar), ("index", index), ("control", control), ("bls", bls)];
+pub const ALL: [(&str, Reader); 11] = [
+    ("recipe", recipe),
+    ("lock", lock),
+    ("plan", plan),
+    ("tar", tar),
+    ("index", index),
+    ("control", control),
+    ("bls", bls),
+    ("gpt", disks::gpt),
+    ("ext4", disks::ext4),
+    ("fat", disks::fat),
+    ("qcow2", disks::qcow2),
+];
 
 /// A recipe: checked, every problem rendered.
 pub fn recipe(bytes: &[u8]) -> bool {

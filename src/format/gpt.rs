@@ -3,10 +3,12 @@
 //! Source: UEFI specification, chapter 5; types of the Discoverable Partitions Specification (UAPI group).
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::sync::Arc;
 
 use gptman::{GPT, GPTPartitionEntry};
 use uuid::{Uuid, uuid};
 
+use super::bytes::{Bytes, Cursor};
 use super::extents::Extents;
 
 /// Partitions begin at whole multiples of this, whatever the sector. Also the room before the first and after the last.
@@ -72,6 +74,9 @@ pub enum GptError {
     /// The name cannot be written.
     #[error("partition {0:?}: its name is longer than {NAME_MAX} UTF-16 units")]
     Name(String),
+    /// There is no table, or it is damaged and so is its copy.
+    #[error("no partition table: {0}")]
+    None(#[source] gptman::Error),
     /// Partitions overlap, are equal, or do not fit the disk.
     #[error("partition table for a disk of {disk_size} bytes")]
     Table {
@@ -119,6 +124,33 @@ pub fn layout(table: &Table) -> Result<Extents, GptError> {
     GPT::write_protective_mbr_into(&mut disk, sector).map_err(refused)?;
     gpt.write_into(&mut disk).map_err(refused)?;
     Ok(disk.into_extents())
+}
+
+/// The table of the disk `disk`, whatever its sector size; its copy where the first one is damaged.
+///
+/// # Errors
+/// [`GptError::None`]; [`GptError::Table`] when a partition does not lie on the disk.
+pub fn read(disk: &Arc<dyn Bytes>) -> Result<Table, GptError> {
+    let disk_size = disk.len();
+    let gpt = GPT::find_from(&mut Cursor::new(Arc::clone(disk))).map_err(GptError::None)?;
+    let refused = |source| GptError::Table { disk_size, source };
+    let mut partitions = Vec::new();
+    for (_, entry) in gpt.iter().filter(|(_, entry)| entry.is_used()) {
+        let range = entry.range().map_err(refused)?;
+        let end = range.end().checked_add(1).and_then(|end| end.checked_mul(gpt.sector_size)).filter(|end| *end <= disk_size);
+        let end = end.ok_or_else(|| refused(gptman::Error::InvalidPartitionBoundaries))?;
+        let start = range.start() * gpt.sector_size;
+        partitions.push(Partition {
+            label: entry.partition_name.as_str().to_owned(),
+            kind: Uuid::from_bytes_le(entry.partition_type_guid),
+            id: Uuid::from_bytes_le(entry.unique_partition_guid),
+            start,
+            size: end - start,
+        });
+    }
+    partitions.sort_by_key(|partition| partition.start);
+    let id = Uuid::from_bytes_le(gpt.header.disk_guid);
+    Ok(Table { sector_size: u32::try_from(gpt.sector_size).unwrap_or_default(), disk_size, id, partitions })
 }
 
 /// A disk of which only both ends can be written: where the table and its copy stand.
@@ -191,6 +223,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::format::bytes::Opened;
     use crate::host::cmd::Cmd;
 
     const MIB: u64 = 1 << 20;
@@ -263,6 +296,21 @@ mod tests {
                 assert_eq!(String::from_utf8(listing.stdout).unwrap(), wanted, "{sector_size}, damaged: {damage}");
             }
         }
+    }
+
+    #[test]
+    fn read_back_in_either_sector_size_also_from_the_copy() {
+        for sector_size in [512_u32, 4096] {
+            let image = tempfile::NamedTempFile::new().unwrap();
+            let file = write(&layout(&table(sector_size)).unwrap(), image.path());
+            let found = || read(&(Arc::new(Opened::new(File::open(image.path()).unwrap()).unwrap()) as Arc<dyn Bytes>));
+            assert_eq!(found().unwrap(), table(sector_size));
+            file.write_all_at(b"x", u64::from(sector_size) + 60).unwrap();
+            assert_eq!(found().unwrap(), table(sector_size), "from the copy");
+            file.write_all_at(b"x", 100 * MIB - u64::from(sector_size) + 60).unwrap();
+            assert!(found().unwrap_err().to_string().starts_with("no partition table: "));
+        }
+        assert!(read(&(Arc::new(vec![0_u8; 100]) as Arc<dyn Bytes>)).is_err());
     }
 
     #[test]

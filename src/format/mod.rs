@@ -4,6 +4,7 @@
 //! or to an `impl Write`; it runs no program and reads no clock.
 
 pub mod bls;
+pub mod bytes;
 pub mod ext4;
 pub mod extents;
 pub mod fat;

@@ -2,6 +2,9 @@
 //!
 //! Source: `docs/interop/qcow2.txt` of QEMU. Version 3, clusters of 64 KiB, no compression, no encryption, no snapshots, 16-bit
 //! reference counts. All numbers are big-endian. Tables stand in front, then the clusters that hold something, in the disk's order.
+//! [`read`] is the way back.
+
+pub mod read;
 
 use super::extents::Extents;
 

@@ -29,6 +29,27 @@ pub(super) fn to_disk(seen: &[u8]) -> Option<Vec<u8>> {
     Some(disk)
 }
 
+/// The list as a program sees it, of its form on disk. None when it is no such list.
+pub(super) fn from_disk(disk: &[u8]) -> Option<Vec<u8>> {
+    let (version, mut entries) = disk.split_first_chunk::<4>()?;
+    if u32::from_le_bytes(*version) != DISK_VERSION {
+        return None;
+    }
+    let mut seen = SEEN_VERSION.to_le_bytes().to_vec();
+    while let Some((entry, rest)) = entries.split_first_chunk::<4>() {
+        let tag = u16::from_le_bytes([entry[0], entry[1]]);
+        seen.extend_from_slice(entry);
+        let (name, rest) = match tag {
+            USER | GROUP => rest.split_first_chunk::<4>()?,
+            _ if TAGS.contains(&tag) => (&[0xff; 4], rest),
+            _ => return None,
+        };
+        seen.extend_from_slice(name);
+        entries = rest;
+    }
+    entries.is_empty().then_some(seen)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,6 +58,10 @@ mod tests {
     fn entries_without_a_name_are_short() {
         let seen = [2, 0, 0, 0, 1, 0, 6, 0, 255, 255, 255, 255, 2, 0, 4, 0, 232, 3, 0, 0];
         assert_eq!(to_disk(&seen).unwrap(), [1, 0, 0, 0, 1, 0, 6, 0, 2, 0, 4, 0, 232, 3, 0, 0]);
+        assert_eq!(from_disk(&to_disk(&seen).unwrap()).unwrap(), seen);
+        for disk in [&[1, 0, 0][..], &[2, 0, 0, 0], &[1, 0, 0, 0, 2, 0, 4, 0], &[1, 0, 0, 0, 9, 0, 0, 0], &[1, 0, 0, 0, 1]] {
+            assert_eq!(from_disk(disk), None, "{disk:?}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //!
 //! What is written is what mke2fs of e2fsprogs 1.47 writes with its defaults and 4096-byte blocks, plus `metadata_csum_seed` (the
 //! UUID can be changed while mounted), less `orphan_file`; `verity` where wanted. Inode tables count as zeroed, as holes are.
-//! Not here: reading, changing, other block sizes, attribute values in inodes of their own, encryption, quotas.
+//! [`read`] is the way back, also for filesystems that others made. Not here: changing, other block sizes, attribute values in inodes of their own, encryption, quotas.
 //!
 //! Architecture invariant: pure. No clock, no random number, no file: [`Options`] brings all identifiers and times.
 
@@ -22,6 +22,7 @@ mod inode;
 mod inventory;
 mod journal;
 mod layout;
+pub mod read;
 mod resize;
 mod space;
 mod superblock;

@@ -2,6 +2,7 @@
 
 mod random;
 mod readback;
+mod reader;
 
 use std::path::Path;
 use std::sync::Arc;

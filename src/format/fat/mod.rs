@@ -5,10 +5,11 @@
 //! is one run of clusters, in the order of the tree, so a content stays a reference until the disk is written.
 //!
 //! The format has no owners, modes, xattrs or links: what a [`Tree`] says of the first three is dropped, a hard link becomes a
-//! second file, a symbolic link is refused.
+//! second file, a symbolic link is refused. [`read`] is the way back, also for volumes that others made.
 
 mod geometry;
 mod name;
+pub mod read;
 mod record;
 
 use std::collections::BTreeMap;

@@ -7,13 +7,13 @@ use std::collections::BTreeSet;
 /// Bytes of a short name: eight and three, without the dot, filled up with spaces.
 pub(super) const SHORT_LEN: usize = 11;
 /// UTF-16 units in one entry of a long name.
-const UNITS: usize = 13;
+pub(super) const UNITS: usize = 13;
 /// UTF-16 units of a long name at most.
 const UNITS_MAX: usize = 255;
 /// Marks the entry with the end of a long name, which stands first.
-const LAST: u8 = 0x40;
+pub(super) const LAST: u8 = 0x40;
 /// Attributes of an entry that holds a part of a long name.
-const LONG_NAME: u8 = 0x0f;
+pub(super) const LONG_NAME: u8 = 0x0f;
 
 /// The short names of one folder so far.
 #[derive(Debug, Default)]
@@ -74,7 +74,7 @@ fn short(base: &str, extension: &str) -> [u8; SHORT_LEN] {
 }
 
 /// A short name as people write it.
-fn spelt(name: &[u8; SHORT_LEN]) -> String {
+pub(super) fn spelt(name: &[u8; SHORT_LEN]) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
     let (base, extension) = (text(&name[..8]), text(&name[8..]));
     if extension.is_empty() { base } else { format!("{base}.{extension}") }
@@ -98,10 +98,15 @@ pub(super) fn long_entries(name: &str) -> usize {
     name.encode_utf16().count().div_ceil(UNITS)
 }
 
+/// By which the entries of a long name say to which short name they belong.
+pub(super) fn checksum(short: &[u8; SHORT_LEN]) -> u8 {
+    short.iter().fold(0, |sum: u8, byte| sum.rotate_right(1).wrapping_add(*byte))
+}
+
 /// The entries of the long form of `name`, in the order in which they stand before the entry of `short`.
 pub(super) fn long(name: &str, short: &[u8; SHORT_LEN]) -> Vec<u8> {
     let units: Vec<u16> = name.encode_utf16().collect();
-    let checksum = short.iter().fold(0_u8, |sum, byte| sum.rotate_right(1).wrapping_add(*byte));
+    let checksum = checksum(short);
     let mut entries = Vec::new();
     for (index, chunk) in units.chunks(UNITS).enumerate().rev() {
         // After the end stands one zero, then ones.

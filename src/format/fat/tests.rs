@@ -2,8 +2,11 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
+use super::read::Volume;
 use super::*;
+use crate::format::bytes::Opened;
 use crate::host::cmd::Cmd;
 use crate::tree::Meta;
 
@@ -62,6 +65,7 @@ fn fsck_is_content_and_mtools_reads_it_back() {
             if let Node::Leaf(leaf) = node
                 && let LeafKind::File(content) = &leaf.kind
             {
+                assert!(read_back(&image, &at.to_string()) == content.bytes().unwrap(), "{at} with sectors of {sector_size}");
                 let found = Cmd::new("mtype").arg("-i").arg(&image).arg(format!("::{at}")).run().unwrap();
                 assert!(found.stdout == content.bytes().unwrap(), "{at} with sectors of {sector_size}");
             }
@@ -119,4 +123,66 @@ fn what_is_refused() {
     assert_eq!(layout(&tree, &options(64 << 20, 1024)).unwrap_err(), FatError::SectorSize(1024));
     let lower = Options { label: "esp", ..options(64 << 20, 512) };
     assert_eq!(layout(&tree, &lower).unwrap_err(), FatError::Label("esp".into()));
+}
+
+fn opened(image: &Path) -> Volume {
+    Volume::open(Arc::new(Opened::new(File::open(image).unwrap()).unwrap())).unwrap()
+}
+
+fn read_back(image: &Path, at: &str) -> Vec<u8> {
+    let volume = opened(image);
+    volume.file(&volume.find(at).unwrap().unwrap()).unwrap()
+}
+
+#[test]
+fn names_and_times_are_read_back() {
+    let image = tempfile::NamedTempFile::new().unwrap();
+    write(&layout(&sample(), &options(64 << 20, 512)).unwrap(), image.path());
+    let volume = opened(image.path());
+    assert_eq!((volume.label(), volume.id(), volume.kind()), ("EFI-SYSTEM", 0x1234_abcd, "FAT32"));
+    let names: Vec<_> = volume.root().unwrap().into_iter().map(|entry| (entry.name, entry.is_folder)).collect();
+    assert_eq!(names, [("EFI".to_owned(), true), ("loader".to_owned(), true), ("many".to_owned(), true)]);
+    let many = volume.folder(&volume.find("MANY").unwrap().unwrap()).unwrap();
+    assert_eq!(many.len(), 200);
+    let program = volume.find("/efi/boot/bootx64.efi").unwrap().unwrap();
+    assert_eq!((program.name.as_str(), program.modified), ("BOOTX64.EFI", Some(1_700_000_000)), "pairs of seconds");
+    let long = volume.find("/loader/entries/a name that is long, with größe.conf").unwrap().unwrap();
+    assert_eq!((long.len, long.modified), (8, Some(315_532_800)), "no time before 1980");
+    for nothing in ["/EFI/none", "/EFI/BOOT/empty/x", "/"] {
+        assert_eq!(volume.find(nothing).unwrap(), None, "{nothing}");
+    }
+}
+
+#[test]
+fn volumes_of_mkfs_fat_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let bytes: Vec<u8> = (0..60_000_u32).flat_map(|n| n.to_le_bytes()).collect();
+    std::fs::write(at("file"), &bytes).unwrap();
+    for (arguments, mib, kind) in [
+        (&["-F", "16", "-n", "ESP"][..], 32, "FAT16"),
+        (&["-F", "32", "-n", "ESP"], 64, "FAT32"),
+        (&["-F", "32", "-S", "4096", "-n", "ESP"], 300, "FAT32"),
+    ] {
+        let image = at("image");
+        File::create(&image).unwrap().set_len(mib << 20).unwrap();
+        Cmd::new("mkfs.fat").args(arguments).arg(&image).run().unwrap();
+        for command in
+            [&["mmd", "-i", "image", "::/Some Folder"][..], &["mcopy", "-i", "image", "file", "::/Some Folder/lower.txt"]]
+        {
+            Cmd::new(command[0]).args(&command[1..]).folder(folder.path()).run().unwrap();
+        }
+        let volume = opened(&image);
+        assert_eq!((volume.label(), volume.kind()), ("ESP", kind));
+        assert!(read_back(&image, "/some folder/LOWER.TXT") == bytes, "{kind}");
+        let found = volume.folder(&volume.find("/Some Folder").unwrap().unwrap()).unwrap();
+        assert_eq!(found.iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>(), ["lower.txt"]);
+    }
+}
+
+#[test]
+fn what_is_no_volume_says_so() {
+    let open = |bytes: Vec<u8>| Volume::open(Arc::new(bytes)).err().unwrap().to_string();
+    assert_eq!(open(vec![0; 100]), "no FAT filesystem: needed 512 bytes");
+    assert!(open(vec![0; 4096]).starts_with("no FAT filesystem: its boot sector says sectors of 0 bytes"));
 }

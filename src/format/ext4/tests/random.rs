@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{MIB, checked, layout, options, readback, size_for};
+use super::{MIB, checked, layout, options, readback, reader, size_for};
 use crate::tree::{Content, Directory, Leaf, LeafKind, Meta, Node, Tree};
 
 /// Knuth's linear congruential generator: good enough to draw trees.
@@ -74,6 +74,7 @@ fn drawn_trees_are_clean_and_read_back() {
         let size = size_for(&tree, &options(0), free).unwrap();
         let image = checked(&tree, &options(size));
         readback::compare(&tree, image.path());
+        reader::compare(&tree, image.path());
         let again = layout(&tree.clone(), &options(size)).unwrap().digest().unwrap();
         assert_eq!(layout(&tree, &options(size)).unwrap().digest().unwrap(), again, "seed {seed}");
     }
