@@ -7,8 +7,8 @@ use std::thread;
 use anyhow::{Result, bail};
 
 use crate::artefact::disk::{self, Disk, Identity, Trees};
-use crate::artefact::manifest::{self, Manifest};
-use crate::artefact::{self, Output};
+use crate::artefact::manifest::{self, DocumentKind, Manifest};
+use crate::artefact::{self, Output, provenance, sbom};
 use crate::commit::{self, Commit, CommitInfo, Image};
 use crate::digest::Digest;
 use crate::failure::{Failure, Kind};
@@ -19,6 +19,7 @@ use crate::progress::{Sink, Stage, Unit};
 use crate::source;
 use crate::store::Store;
 use crate::sysroot::{self, Sysroot};
+use crate::tree::Tree;
 
 /// What a build answers.
 #[derive(Debug)]
@@ -64,9 +65,15 @@ pub fn build(plan: &Plan, formats: &[Format], out: &Path, store: &Store, offline
         stored()?;
         anyhow::Ok((manifest(plan, &commit, &sysroot, &disk), output, written))
     })?;
+    let sbom = sbom::document(&subject(plan, &info, manifest.commit, &tree))?;
     // Giving back so many files takes a while: it is done while the last digests are computed.
     drop((layers, tree));
-    manifest.artefacts = manifest::Artefact::list(&plan.name, &written.keep(&output)?);
+    let rendered = written.keep(&output)?;
+    let provenance = provenance::statement(plan, &info.branch, &manifest.commit, &rendered);
+    manifest.artefacts = manifest::Artefact::list(&plan.name, &rendered);
+    for (kind, value) in [(DocumentKind::Sbom, sbom), (DocumentKind::Provenance, provenance)] {
+        manifest.documents.push(manifest::document(&output, &plan.name, kind, &value)?);
+    }
     manifest::write(&output, &manifest)?;
     Ok(Built { manifest, up_to_date: false })
 }
@@ -149,7 +156,7 @@ fn identity(plan: &Plan) -> Identity {
     Identity { plan: plan.id(), time: plan.time, architecture: plan.architecture }
 }
 
-/// The manifest, without the artefacts.
+/// The manifest, without the files.
 fn manifest(plan: &Plan, commit: &Commit, sysroot: &Sysroot, disk: &Disk) -> Manifest {
     let Base::Debian { packages, .. } = &plan.base;
     let layer = |(name, digest): &(String, Digest)| manifest::Layer { name: name.clone(), digest: *digest };
@@ -168,7 +175,14 @@ fn manifest(plan: &Plan, commit: &Commit, sysroot: &Sysroot, disk: &Disk) -> Man
         sector_size: plan.disk.sector_size,
         partitions: disk.partitions.clone(),
         artefacts: Vec::new(),
+        documents: Vec::new(),
     }
+}
+
+fn subject<'a>(plan: &'a Plan, info: &'a CommitInfo, commit: Digest, tree: &'a Tree) -> sbom::Subject<'a> {
+    let Base::Debian { suite, packages, .. } = &plan.base;
+    let (name, version, layers) = (&plan.name, &plan.image_version, &info.layers);
+    sbom::Subject { name, version, plan: plan.id(), time: plan.time, commit, suite, packages, layers, tree }
 }
 
 fn image(plan: &Plan) -> Image {

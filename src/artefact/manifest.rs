@@ -61,6 +61,8 @@ pub struct Manifest {
     pub partitions: Vec<Partition>,
     /// The files beside the manifest, in the order of their formats.
     pub artefacts: Vec<Artefact>,
+    /// What describes them: the bill of materials and the provenance.
+    pub documents: Vec<Document>,
 }
 
 /// A layer of the commit.
@@ -89,6 +91,49 @@ pub struct Artefact {
     pub sha256: Digest,
 }
 
+/// A file that describes the artefacts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Document {
+    /// What it is.
+    pub kind: DocumentKind,
+    /// Its name.
+    pub file: String,
+    /// Length in bytes.
+    pub size: u64,
+    /// Of the whole file.
+    pub sha256: Digest,
+}
+
+/// What a document is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DocumentKind {
+    /// SPDX: which packages and layers, with their licences.
+    Sbom,
+    /// An in-toto statement: what the artefacts were made from.
+    Provenance,
+}
+
+impl DocumentKind {
+    /// The name of the file, for the image `name`.
+    pub fn file_name(self, name: &str) -> String {
+        match self {
+            Self::Sbom => format!("{name}.spdx.json"),
+            Self::Provenance => format!("{name}.intoto.json"),
+        }
+    }
+}
+
+/// Writes a document beside the artefacts of the image `name`.
+pub fn document(output: &Output, name: &str, kind: DocumentKind, value: &serde_json::Value) -> Result<Document> {
+    let mut bytes = serde_json::to_vec_pretty(value)?;
+    bytes.push(b'\n');
+    let file = kind.file_name(name);
+    output.write(&file, &bytes)?;
+    Ok(Document { kind, file, size: bytes.len() as u64, sha256: Digest::of(&bytes) })
+}
+
 impl Artefact {
     /// The entries for `rendered`, sorted by format.
     pub fn list(name: &str, rendered: &[Rendered]) -> Vec<Self> {
@@ -107,12 +152,20 @@ impl Artefact {
     }
 }
 
+impl Manifest {
+    /// Name, length and digest of every file beside the manifest.
+    pub fn files(&self) -> impl Iterator<Item = (&str, u64, Digest)> {
+        let artefacts = self.artefacts.iter().map(|artefact| (artefact.file.as_str(), artefact.size, artefact.sha256));
+        artefacts.chain(self.documents.iter().map(|document| (document.file.as_str(), document.size, document.sha256)))
+    }
+}
+
 /// Writes the list of digests and then the manifest, each whole or not at all.
 pub fn write(output: &Output, manifest: &Manifest) -> Result<()> {
     let mut bytes = serde_json::to_vec_pretty(manifest)?;
     bytes.push(b'\n');
     let mut sums = String::new();
-    for Artefact { file, sha256, .. } in &manifest.artefacts {
+    for (file, _, sha256) in manifest.files() {
         writeln!(sums, "{sha256}  {file}")?;
     }
     writeln!(sums, "{}  {FILE}", Digest::of(&bytes))?;
@@ -137,7 +190,8 @@ pub fn up_to_date(folder: &Path, plan: PlanId, formats: &[Format]) -> Result<Opt
         return Ok(None);
     }
     let whole: Vec<_> = thread::scope(|scope| {
-        let threads: Vec<_> = manifest.artefacts.iter().map(|artefact| scope.spawn(|| is_whole(folder, artefact))).collect();
+        let spawn = |(file, size, sha256)| scope.spawn(move || is_whole(folder, file, size, sha256));
+        let threads: Vec<_> = manifest.files().map(spawn).collect();
         let joined = threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         joined.collect::<Result<_>>()
     })?;
@@ -161,29 +215,29 @@ pub fn read(folder: &Path) -> Result<Option<Manifest>> {
     }
 }
 
-fn is_whole(folder: &Path, artefact: &Artefact) -> Result<bool> {
+fn is_whole(folder: &Path, file: &str, size: u64, sha256: Digest) -> Result<bool> {
     // A manifest from elsewhere must not lead out of its folder.
-    if artefact.file.contains('/') {
+    if file.contains('/') {
         return Ok(false);
     }
-    let path = folder.join(&artefact.file);
+    let path = folder.join(file);
     let unreadable = || format!("{}: cannot be read", path.display());
     let file = match File::open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(error).with_context(unreadable),
     };
-    if file.metadata().with_context(unreadable)?.len() != artefact.size {
+    if file.metadata().with_context(unreadable)?.len() != size {
         return Ok(false);
     }
     let digest = Digest::of_reader(Stoppable(file));
     interrupt::check()?;
     let (found, _) = digest.with_context(unreadable)?;
-    Ok(found == artefact.sha256)
+    Ok(found == sha256)
 }
 
 /// A file whose reading ends when we are interrupted.
-struct Stoppable(File);
+pub(crate) struct Stoppable(pub(crate) File);
 
 impl Read for Stoppable {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {

@@ -8,6 +8,8 @@
 pub mod disk;
 pub mod manifest;
 pub mod output;
+pub mod provenance;
+pub mod sbom;
 pub mod write;
 
 use std::path::PathBuf;

@@ -32,6 +32,7 @@ fn manifest(disk: &Disk, rendered: &[Rendered]) -> Manifest {
         sector_size: 512,
         partitions: disk.partitions.clone(),
         artefacts: manifest::Artefact::list("node", rendered),
+        documents: Vec::new(),
     }
 }
 

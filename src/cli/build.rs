@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::{Context, input};
+use crate::artefact::manifest::DocumentKind;
 use crate::host::{folder, memory};
 use crate::pipeline::{self, Built};
 use crate::plan::{Format, Plan};
@@ -63,6 +64,13 @@ fn summary(args: &BuildArgs, built: &Built) -> String {
         let path = args.out.join(&artefact.file);
         let (size, allocated) = (artefact.size >> 20, artefact.allocated >> 20);
         text += &format!("  {}  {size} MiB, {allocated} MiB of them data\n", path.display());
+    }
+    for document in &manifest.documents {
+        let what = match document.kind {
+            DocumentKind::Sbom => "bill of materials (SPDX)",
+            DocumentKind::Provenance => "provenance (in-toto, SLSA)",
+        };
+        text += &format!("  {}  {what}\n", args.out.join(&document.file).display());
     }
     text
 }

@@ -66,7 +66,10 @@ fn cli_artefacts_are_what_the_sums_say_and_everyone_may_read_them() -> Result<()
         names.push(entry.file_name().to_string_lossy().into_owned());
     }
     names.sort();
-    assert_eq!(names, ["SHA256SUMS", "gpu-node.qcow2", "gpu-node.raw", "manifest.json"]);
+    assert_eq!(
+        names,
+        ["SHA256SUMS", "gpu-node.intoto.json", "gpu-node.qcow2", "gpu-node.raw", "gpu-node.spdx.json", "manifest.json"]
+    );
     Ok(())
 }
 

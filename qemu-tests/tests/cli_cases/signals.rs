@@ -60,7 +60,7 @@ fn clean_build(warm: &Warm) -> Result<()> {
         assert_eq!(found[key], expected[key], "{key}");
     }
     assert_eq!(found["artefacts"][0], expected["artefacts"][0]);
-    assert_eq!(artefacts(warm)?, ["SHA256SUMS", "gpu-node.raw", "manifest.json"]);
+    assert_eq!(artefacts(warm)?, ["SHA256SUMS", "gpu-node.intoto.json", "gpu-node.raw", "gpu-node.spdx.json", "manifest.json"]);
     warm.assert_cache_has_only(&["base", "blobs", "overlay", "ostree"]);
     Ok(())
 }

@@ -1,0 +1,74 @@
+//! Where artefacts come from: an in-toto statement with SLSA provenance, whose materials are the inputs that the lock pins.
+//!
+//! Source: <https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md> and <https://slsa.dev/spec/v1.0/provenance>. It is not
+//! signed, and names no time, machine or user: the same build gives the same statement, whoever runs it.
+
+use serde_json::{Value, json};
+
+use super::Rendered;
+use super::manifest::BUILDER;
+use super::sbom::package_url;
+use crate::digest::Digest;
+use crate::plan::{Base, FileContent, LayerContent, Plan};
+
+/// What the parameters below mean.
+const BUILD_TYPE: &str = "urn:basalt:build:1";
+const BUILDER_ID: &str = "urn:basalt:builder";
+
+/// The statement about `rendered`, files that were made of `plan`, and about the commit in them.
+pub fn statement(plan: &Plan, branch: &str, commit: &Digest, rendered: &[Rendered]) -> Value {
+    let file = |rendered: &Rendered| {
+        let name = rendered.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        subject(&name, &rendered.sha256)
+    };
+    let subjects: Vec<Value> = rendered.iter().map(file).chain([subject(branch, commit)]).collect();
+    let formats: Vec<_> = rendered.iter().map(|rendered| rendered.format).collect();
+    json!({
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": subjects,
+        "predicateType": "https://slsa.dev/provenance/v1",
+        "predicate": {
+            "buildDefinition": {
+                "buildType": BUILD_TYPE,
+                "externalParameters": {
+                    "plan": plan.id(),
+                    "image": plan.name,
+                    "version": plan.image_version,
+                    "architecture": plan.architecture,
+                    "formats": formats,
+                },
+                "resolvedDependencies": materials(plan),
+            },
+            "runDetails": { "builder": { "id": BUILDER_ID, "version": { "basalt": BUILDER } } },
+        },
+    })
+}
+
+fn subject(name: &str, sha256: &Digest) -> Value {
+    json!({ "name": name, "digest": { "sha256": sha256.to_hex() } })
+}
+
+/// Every input by its digest.
+fn materials(plan: &Plan) -> Vec<Value> {
+    let Base::Debian { suite, packages, .. } = &plan.base;
+    let package = |package: &crate::lock::LockedPackage| {
+        let uri = package_url(&package.name, &package.version, &package.architecture, suite);
+        json!({ "uri": uri, "digest": { "sha256": package.sha256.to_hex() } })
+    };
+    let mut materials: Vec<Value> = packages.iter().map(package).collect();
+    for layer in &plan.layers {
+        match &layer.content {
+            // The digest is that of the tree, not of a file.
+            LayerContent::Overlay { digest } => {
+                materials.push(json!({ "name": layer.name, "digest": { "basaltTree": digest.to_hex() } }))
+            }
+            LayerContent::Agent { sha256, .. } => materials.push(subject("basalt-firstboot", sha256)),
+            LayerContent::Files { files } => materials.extend(files.iter().filter_map(|(path, file)| match &file.content {
+                FileContent::Blob { sha256, .. } => Some(subject(&format!("file {path}"), sha256)),
+                FileContent::Text(_) | FileContent::Symlink(_) => None,
+            })),
+            LayerContent::Settings(_) => {}
+        }
+    }
+    materials
+}
