@@ -190,6 +190,7 @@ impl Bench {
         let (ours, theirs) = (median(&mut ours), median(&mut theirs));
         let (ours_text, peer) = (format!("{ours:.2} s"), format!("{theirs:.2} s (sha256sum)"));
         rows.push(Row { what: "an unchanged plan", ours: ours_text, peer, ratio: ours / theirs, bar: "verifies only" });
+        rows.extend(self.readers(&out)?);
         let resident = peak as f64 / f64::from(1 << 20);
         let ours = format!("{resident:.0} MB");
         rows.push(Row { what: "peak resident memory", ours, peer: "300 MB".into(), ratio: resident / 300.0, bar: "1" });
@@ -197,6 +198,32 @@ impl Bench {
         let spread = spread.max(cold.peak_allocated as f64 / cold.artefacts as f64);
         rows.push(Row { what: "peak of disk space", ours, peer, ratio: spread, bar: "1.2" });
         Ok(rows)
+    }
+
+    /// What reads disks, next to what reads every byte of them.
+    fn readers(&self, out: &Path) -> Result<Vec<Row>> {
+        let (disk, copy) = (out.join("bench.raw"), self.work.join("copy.raw"));
+        run(Command::new("cp").arg("--sparse=always").arg(&disk).arg(&copy))?;
+        let median_of = |command: &dyn Fn() -> Result<f64>| -> Result<f64> {
+            let mut seconds = (0..RUNS).map(|_| command()).collect::<Result<Vec<_>>>()?;
+            Ok(median(&mut seconds))
+        };
+        let basalt = || self.basalt(&self.work.join("cache"));
+        let inspect = median_of(&|| run(basalt().arg("inspect").arg(&disk)))?;
+        let ours = median_of(&|| run(basalt().arg("diff").arg(&disk).arg(&copy)))?;
+        let theirs = median_of(&|| run(Command::new("cmp").arg(&disk).arg(&copy)))?;
+        fs::remove_file(copy)?;
+        let second = |seconds: f64| format!("{seconds:.2} s");
+        Ok(vec![
+            Row { what: "inspect of the raw disk", ours: second(inspect), peer: "1 s".into(), ratio: inspect, bar: "1" },
+            Row {
+                what: "diff of two raw disks",
+                ours: second(ours),
+                peer: format!("{theirs:.2} s (cmp)"),
+                ratio: ours / theirs,
+                bar: "2",
+            },
+        ])
     }
 
     /// One build of the raw disk, watched.

@@ -20,6 +20,7 @@
 //! | [`commit`] | layers become one tree, and the tree an OSTree commit |
 //! | [`sysroot`] | the trees of a disk with one deployment |
 //! | [`artefact`] | what is shipped: raw disk, qcow2, manifest |
+//! | [`inspect`] | what an artefact says of itself, read from its bytes |
 //! | [`vm`] | runs images in QEMU, for `boot`, `test` and the cases in `qemu-tests/` |
 //! | **leaves** | **know nothing of recipes** |
 //! | [`architecture`], [`digest`], [`failure`] | words that everything speaks |
@@ -58,6 +59,7 @@ pub mod commit;
 pub mod sysroot;
 pub mod artefact;
 pub mod pipeline;
+pub mod inspect;
 pub mod vm;
 
 // Leaves.

@@ -5,13 +5,16 @@ mod build;
 mod cache;
 mod check;
 mod describe;
+mod diff;
 mod input;
+mod inspect;
 mod lock;
 mod machine;
 mod plan;
 mod report;
 mod test;
 mod vendor;
+mod verify;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -66,6 +69,12 @@ enum Verb {
     Boot(boot::BootArgs),
     /// Boot an artefact in QEMU and run the recipe's checks
     Test(test::TestArgs),
+    /// Show what is on a disk, or a file in it
+    Inspect(inspect::InspectArgs),
+    /// Show how two disks differ
+    Diff(diff::DiffArgs),
+    /// Check artefacts against their manifest
+    Verify(verify::VerifyArgs),
     /// Make a folder from which an offline machine builds
     Vendor(vendor::VendorArgs),
     /// Show the cache, or make room in it
@@ -146,6 +155,9 @@ impl Verb {
             Self::Lock(args) => args.json,
             Self::Build(args) => args.json,
             Self::Test(args) => args.json,
+            Self::Inspect(args) => args.json,
+            Self::Diff(args) => args.json,
+            Self::Verify(args) => args.json,
             Self::Vendor(_) | Self::Plan(_) | Self::Boot(_) | Self::Cache(_) => false,
             Self::Schema | Self::Completions { .. } | Self::Man { .. } => false,
         };
@@ -168,6 +180,9 @@ impl Cli {
             Verb::Build(args) => build::run(&args, &context),
             Verb::Boot(args) => boot::run(&args, &context),
             Verb::Test(args) => test::run(&args, &context),
+            Verb::Inspect(args) => inspect::run(&args),
+            Verb::Diff(args) => diff::run(&args),
+            Verb::Verify(args) => verify::run(&args, &context),
             Verb::Vendor(args) => vendor::run(&args, &context),
             Verb::Cache(args) => cache::run(&args, &context),
             Verb::Schema => describe::schema(),

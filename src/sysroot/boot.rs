@@ -55,7 +55,7 @@ fn title(layout: &Layout) -> Result<String> {
 }
 
 /// A value of os-release(5), without its quotes.
-fn value(text: &str, key: &str) -> Option<String> {
+pub fn value(text: &str, key: &str) -> Option<String> {
     let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))?.trim();
     let inner = ['"', '\''].iter().find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote)).unwrap_or(value);
     let mut text = String::new();

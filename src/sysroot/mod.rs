@@ -19,6 +19,8 @@ mod repository;
 #[cfg(test)]
 mod tests;
 
+pub use boot::value as os_release;
+
 use anyhow::Result;
 
 use crate::architecture::Architecture;

@@ -3,7 +3,9 @@
 //! Each case has folders of its own and, where it builds, its own copy of a warm cache: see [`qemu_tests::Warm`].
 
 mod accounts;
+mod documents;
 mod inputs;
+mod inspect;
 mod layers;
 mod mirror;
 mod readback;
@@ -11,4 +13,5 @@ mod recipes;
 mod same_bytes;
 mod signals;
 mod space;
+mod verify;
 mod words;

@@ -1,0 +1,119 @@
+//! `basalt verify`: whether artefacts still are what their manifest says, and what their inputs make.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+
+use super::Context;
+use super::input::{self, InputArgs};
+use crate::artefact::manifest::{Artefact, Manifest};
+use crate::failure::{Failure, Kind};
+use crate::inspect;
+use crate::inspect::check::{self, Checked, Verdict};
+use crate::pipeline;
+
+/// Reads artefacts again: every digest of the manifest, and the disk itself, which must hold the commit, plan, partitions and kernel
+/// arguments that the manifest names. With --rebuild, builds them again from the inputs that the lock pins and names the first
+/// difference. Differences make exit code 6.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// A folder that build made, or a file in it
+    #[arg(value_name = "ARTEFACT")]
+    what: PathBuf,
+    /// Build again from this recipe with its lock, or from this saved or
+    /// vendored plan, and compare the disks
+    #[arg(long, value_name = "RECIPE|PLAN")]
+    rebuild: Option<PathBuf>,
+    /// Use no network to build again
+    #[arg(long, requires = "rebuild")]
+    offline: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Runs the verb.
+pub fn run(args: &VerifyArgs, context: &Context) -> Result<()> {
+    let (folder, name) = if args.what.is_dir() { (args.what.clone(), None) } else { split(&args.what)? };
+    let (manifest, mut checked) = check::check(&folder, name.as_deref())?;
+    if let Some(input) = &args.rebuild {
+        checked.extend(rebuilt(input, args.offline, &folder, &manifest, name.as_deref(), context)?);
+    }
+    if args.json {
+        let result = serde_json::json!({ "version": 1, "plan": manifest.plan, "commit": manifest.commit, "files": checked });
+        super::print(&(serde_json::to_string_pretty(&result)? + "\n"))?;
+    } else {
+        super::print(&text(&checked))?;
+    }
+    let bad: Vec<_> = checked.iter().filter(|checked| checked.verdict != Verdict::Good).collect();
+    let Some(first) = bad.first() else { return Ok(()) };
+    let unknown = bad.iter().all(|checked| !matches!(checked.verdict, Verdict::Differs { .. }));
+    let kind = if unknown { Kind::Input } else { Kind::Verification };
+    let what = format!("{} of {} files are not what the manifest says: {}", bad.len(), checked.len(), first.file);
+    Err(Failure::new(kind, what).hint("build again: `basalt build` makes anew what differs").into())
+}
+
+/// Builds the disks of `folder` again and compares them, one verdict each.
+fn rebuilt(
+    input: &Path,
+    offline: bool,
+    folder: &Path,
+    manifest: &Manifest,
+    name: Option<&str>,
+    context: &Context,
+) -> Result<Vec<Checked>> {
+    let store = context.store()?;
+    let input = InputArgs { path: input.to_owned(), arch: Some(manifest.architecture), offline, locked: true };
+    let plan = input::plan(&input, context, &store)?;
+    if plan.id() != manifest.plan {
+        let what = format!("{}: it makes another plan: needed {}, found {}", input.path.display(), manifest.plan, plan.id());
+        return Err(Failure::new(Kind::Verification, what)
+            .hint("name the recipe, with its lock, that the artefacts were made from")
+            .into());
+    }
+    let wanted = |artefact: &&Artefact| name.is_none_or(|name| name == artefact.file);
+    let artefacts: Vec<_> = manifest.artefacts.iter().filter(wanted).collect();
+    let formats: Vec<_> = artefacts.iter().map(|artefact| artefact.format).collect();
+    if formats.is_empty() {
+        return Ok(Vec::new());
+    }
+    // Beside the artefacts, where there is room for their like.
+    let again = tempfile::Builder::new().prefix(".basalt-rebuild-").tempdir_in(folder)?;
+    pipeline::build(&plan, &formats, again.path(), &store, offline, &*context.sink)
+        .map_err(|error| input::placed(error, &input))?;
+    let compare = |artefact: &Artefact| -> Result<Checked> {
+        let open = |folder: &Path| inspect::Disk::open(&folder.join(&artefact.file));
+        let found = inspect::first_difference(&open(again.path())?, &open(folder)?)?;
+        let verdict = match found {
+            None => Verdict::Good,
+            Some(found) => {
+                Verdict::Differs { needed: "what its inputs make".into(), found: format!("at byte {}, {}", found.at, found.what) }
+            }
+        };
+        Ok(Checked { file: format!("{} built again", artefact.file), verdict })
+    };
+    artefacts.into_iter().map(compare).collect()
+}
+
+/// The folder of a file, and its name.
+fn split(path: &Path) -> Result<(PathBuf, Option<String>)> {
+    let name = path.file_name().with_context(|| format!("{}: needed a folder or a file", path.display()))?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok((folder.to_owned(), Some(name.to_string_lossy().into_owned())))
+}
+
+fn text(checked: &[Checked]) -> String {
+    let mut text = String::new();
+    for Checked { file, verdict } in checked {
+        let words = match verdict {
+            Verdict::Good => "good".to_owned(),
+            Verdict::Differs { needed, found } => format!("differs: needed {needed}, found {found}"),
+            Verdict::Missing => "missing".to_owned(),
+            Verdict::Unreadable { why } => format!("cannot be read: {why}"),
+        };
+        let _ = writeln!(text, "{file}: {words}");
+    }
+    text
+}
