@@ -13,10 +13,15 @@ suite=trixie triple=x86_64-unknown-linux-gnu multiarch=x86_64-linux-gnu gcc=14
 sysroot=${XDG_CACHE_HOME:-$HOME/.cache}/basalt-agent/$suite
 if [ ! -e "$sysroot" ]; then
   echo "agent: fetching the C library of $suite to link against" >&2
+  # From the mirror that this machine uses, and from the suite alone: its updates come and go.
+  mirror=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 'Created-By: Packages' |
+    awk -v release="$(. /etc/os-release && echo "$VERSION_CODENAME")" '$2 == release && !found++ { print $1 }')
+  [ -n "$mirror" ] || { echo "agent: this machine's apt sources name no Debian archive; add one, then try again" >&2; exit 4; }
   mkdir -p "${sysroot%/*}"
   new=$(mktemp -d "$sysroot.XXXXXX")
   trap 'rm -rf "$new"' EXIT
-  mmdebstrap --quiet --variant=extract --format=tar --include=libc6-dev,libgcc-$gcc-dev $suite - |
+  mmdebstrap --quiet --variant=extract --format=tar --include=libc6-dev,libgcc-$gcc-dev $suite - \
+    "deb ${mirror%/} $suite main" |
     tar -x --no-same-owner -C "$new" --wildcards "./usr/lib/$multiarch/*" "./usr/lib/gcc/$multiarch/*" './usr/lib64/*'
   ln -s usr/lib usr/lib64 "$new"
   # Another build may have been quicker.
