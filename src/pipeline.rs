@@ -49,7 +49,7 @@ pub fn build(plan: &Plan, formats: &[Format], out: &Path, store: &Store, offline
     let info = CommitInfo { image: image(plan), branch: branch(plan), layers: digests };
     let (tell, told) = mpsc::sync_channel(1);
     let named = move |commit| tell.send(commit).unwrap_or_else(|_| tracing::debug!("the build has failed"));
-    let (mut manifest, output, written) = thread::scope(|scope| {
+    let (mut manifest, sbom, output, written) = thread::scope(|scope| {
         let storing = scope.spawn(|| commit::write(&tree, &info, store, sink, named));
         let stored = || storing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let kernel = sysroot::kernel(&tree)?;
@@ -57,17 +57,20 @@ pub fn build(plan: &Plan, formats: &[Format], out: &Path, store: &Store, offline
             stored()?;
             bail!("the commit was written and has no name");
         };
-        let sysroot = sysroot::stage(&commit, &tree, &kernel, &options(plan))?;
+        let checksum = commit.checksum;
+        let (tree, info) = (&tree, &info);
+        let sbom = scope.spawn(move || sbom::document(&subject(plan, info, checksum, tree)));
+        let sysroot = sysroot::stage(&commit, tree, &kernel, &options(plan))?;
         let disk = disk::layout(trees(&sysroot), &plan.disk, &identity(plan))?;
         let output = Output::open(out)?;
         let written = artefact::render(&disk, formats, &plan.name, &output, sink)?;
         // Nothing appears whose commit is not safe.
         stored()?;
-        anyhow::Ok((manifest(plan, &commit, &sysroot, &disk), output, written))
+        let sbom = sbom.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        anyhow::Ok((manifest(plan, &commit, &sysroot, &disk), sbom, output, written))
     })?;
-    let sbom = sbom::document(&subject(plan, &info, manifest.commit, &tree))?;
-    // Giving back so many files takes a while: it is done while the last digests are computed.
-    drop((layers, tree));
+    // Giving back so many files takes a while, and nobody waits for it.
+    thread::spawn(move || drop((layers, tree)));
     let rendered = written.keep(&output)?;
     let provenance = provenance::statement(plan, &info.branch, &manifest.commit, &rendered);
     manifest.artefacts = manifest::Artefact::list(&plan.name, &rendered);
