@@ -52,7 +52,7 @@ pub fn build(plan: &Plan, formats: &[Format], out: &Path, store: &Store, offline
     let (mut manifest, sbom, output, written) = thread::scope(|scope| {
         let storing = scope.spawn(|| commit::write(&tree, &info, store, sink, named));
         let stored = || storing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        let kernel = sysroot::kernel(&tree)?;
+        let kernel = sysroot::kernel(&tree, |key, compute| store.remember("boot-checksum", key, compute))?;
         let Ok(commit) = told.recv() else {
             stored()?;
             bail!("the commit was written and has no name");
@@ -71,12 +71,14 @@ pub fn build(plan: &Plan, formats: &[Format], out: &Path, store: &Store, offline
     })?;
     // Giving back so many files takes a while, and nobody waits for it.
     thread::spawn(move || drop((layers, tree)));
-    let rendered = written.keep(&output)?;
+    let kept = written.keep(&output)?;
+    let document = |kind, value| manifest::document(&output, &plan.name, kind, &value);
+    // The digest of the last artefact takes a while.
+    manifest.documents.push(document(DocumentKind::Sbom, sbom)?);
+    let rendered = kept.finish()?;
     let provenance = provenance::statement(plan, &info.branch, &manifest.commit, &rendered);
+    manifest.documents.push(document(DocumentKind::Provenance, provenance)?);
     manifest.artefacts = manifest::Artefact::list(&plan.name, &rendered);
-    for (kind, value) in [(DocumentKind::Sbom, sbom), (DocumentKind::Provenance, provenance)] {
-        manifest.documents.push(manifest::document(&output, &plan.name, kind, &value)?);
-    }
     manifest::write(&output, &manifest)?;
     Ok(Built { manifest, up_to_date: false })
 }

@@ -170,7 +170,10 @@ pub fn write(output: &Output, manifest: &Manifest) -> Result<()> {
     }
     writeln!(sums, "{}  {FILE}", Digest::of(&bytes))?;
     output.write(SUMS, sums.as_bytes())?;
-    output.write(FILE, &bytes)
+    // The manifest's name is durable last.
+    output.flush()?;
+    output.write(FILE, &bytes)?;
+    output.flush()
 }
 
 /// Takes both files away: what lies in the folder is about to change.

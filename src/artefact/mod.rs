@@ -107,16 +107,30 @@ pub fn render<'a>(disk: &Disk, formats: &[Format], name: &str, output: &Output, 
     Ok(Written { files, stage })
 }
 
-impl Written<'_> {
-    /// Gives the artefacts their names in the folder for which they were written, all of them; the old manifest goes before the first. The caller writes the new one.
-    pub fn keep(self, output: &Output) -> Result<Vec<Rendered>> {
+impl<'a> Written<'a> {
+    /// Gives the artefacts their names in the folder for which they were written, all of them; the old manifest goes before the first.
+    /// The caller writes the new one.
+    pub fn keep(self, output: &Output) -> Result<Kept<'a>> {
         manifest::retract(output)?;
         let mut kept = Vec::with_capacity(self.files.len());
         for (job, file, hashing) in self.files {
             kept.push((output.keep(file, &job.name)?, job, hashing));
         }
         output.flush()?;
-        let rendered = kept.into_iter().map(|(path, job, hashing)| {
+        Ok(Kept { files: kept, stage: self.stage })
+    }
+}
+
+/// Artefacts that have their names; their digests may take a moment more.
+pub struct Kept<'a> {
+    files: Vec<(PathBuf, Job, Hashing)>,
+    stage: Stage<'a>,
+}
+
+impl Kept<'_> {
+    /// Waits for the digests.
+    pub fn finish(self) -> Result<Vec<Rendered>> {
+        let rendered = self.files.into_iter().map(|(path, job, hashing)| {
             let (sha256, size) = (hashing.finish()?, job.extents.len());
             Ok(Rendered { format: job.format, path, sha256, size, allocated: write::allocated(&job.extents) })
         });

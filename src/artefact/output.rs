@@ -10,13 +10,13 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempDir};
 
 use crate::failure::{Failure, Kind};
 use crate::host::interrupt;
 use crate::store::sync_folder;
 
-/// How the names of files begin and end that are not whole yet.
+/// How the names of files and folders begin and end that are not whole yet.
 const PREFIX: &str = ".basalt-";
 const SUFFIX: &str = ".part";
 
@@ -53,22 +53,32 @@ impl Output {
             .with_context(|| format!("{}: cannot make a file", self.path.display()))
     }
 
+    /// A folder in this one, which has room for the like of its artefacts. It vanishes with the guard; one that a killed process left,
+    /// with the next build.
+    pub fn folder(&self) -> Result<TempDir> {
+        let made = tempfile::Builder::new().prefix(PREFIX).suffix(SUFFIX).tempdir_in(&self.path);
+        made.with_context(|| format!("{}: cannot make a folder", self.path.display()))
+    }
+
     /// Gives a finished file its name. It was flushed; the folder is not yet.
     pub(super) fn keep(&self, file: NamedTempFile, name: &str) -> Result<PathBuf> {
         let path = self.path.join(name);
         // Whatever the umask: an artefact is for everyone to read.
         file.as_file().set_permissions(Permissions::from_mode(0o644))?;
+        // The last to close what was there pays for giving its blocks back: a thread that nobody waits for.
+        let old = File::open(&path);
         file.persist(&path).with_context(|| format!("{}: cannot be replaced", path.display()))?;
+        thread::spawn(move || drop(old));
         Ok(path)
     }
 
-    /// Writes a small file whole.
+    /// Writes a small file whole. It was flushed; the folder is not yet.
     pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let mut file = self.begin()?;
         let written = file.write_all(bytes).and_then(|()| file.as_file().sync_all());
         written.map_err(|error| unwritable(&self.path.join(name), &error))?;
         self.keep(file, name)?;
-        self.flush()
+        Ok(())
     }
 
     /// Takes a file away, if it is there.
@@ -89,12 +99,16 @@ impl Output {
 
     fn clear(&self) -> Result<()> {
         for entry in fs::read_dir(&self.path)? {
-            let name = entry?.file_name();
-            if let Some(name) = name.to_str()
+            let entry = entry?;
+            if let Some(name) = entry.file_name().to_str()
                 && name.starts_with(PREFIX)
                 && name.ends_with(SUFFIX)
             {
-                self.remove(name)?;
+                if entry.file_type()?.is_dir() {
+                    fs::remove_dir_all(entry.path()).with_context(|| format!("{}: cannot be removed", entry.path().display()))?;
+                } else {
+                    self.remove(name)?;
+                }
             }
         }
         Ok(())
@@ -148,10 +162,12 @@ mod tests {
         let output = Output::open(&path).unwrap();
         let left = output.begin().unwrap().into_temp_path().keep().unwrap();
         output.write("kept", b"1").unwrap();
+        let folder_left = output.folder().unwrap().keep();
+        fs::write(folder_left.join("disk.raw"), "half").unwrap();
         drop(output);
-        assert!(left.exists());
+        assert!(left.exists() && folder_left.exists());
         let output = Output::open(&path).unwrap();
-        assert!(!left.exists());
+        assert!(!left.exists() && !folder_left.exists());
         assert_eq!(fs::read(path.join("kept")).unwrap(), b"1");
         assert_eq!(fs::metadata(path.join("kept")).unwrap().permissions().mode() & 0o777, 0o644);
         output.remove("kept").unwrap();

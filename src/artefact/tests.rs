@@ -49,7 +49,7 @@ fn both_files_hold_one_disk_and_two_writes_are_equal() {
     let folder = tempfile::tempdir().unwrap();
     let build = |name: &str| {
         let output = Output::open(&folder.path().join(name)).unwrap();
-        let rendered = render(&disk, &FORMATS, "node", &output, &Quiet).unwrap().keep(&output).unwrap();
+        let rendered = render(&disk, &FORMATS, "node", &output, &Quiet).unwrap().keep(&output).unwrap().finish().unwrap();
         manifest::write(&output, &manifest(&disk, &rendered)).unwrap();
         rendered
     };
@@ -78,7 +78,7 @@ fn a_folder_is_up_to_date_only_when_every_byte_is() {
     let plan = identity(b"plan").plan;
     assert_eq!(up_to_date(folder.path(), plan, &FORMATS).unwrap(), None);
     let output = Output::open(folder.path()).unwrap();
-    let rendered = render(&disk, &[Format::Raw], "node", &output, &Quiet).unwrap().keep(&output).unwrap();
+    let rendered = render(&disk, &[Format::Raw], "node", &output, &Quiet).unwrap().keep(&output).unwrap().finish().unwrap();
     assert_eq!(up_to_date(folder.path(), plan, &[Format::Raw]).unwrap(), None, "no manifest yet");
     let manifest = manifest(&disk, &rendered);
     manifest::write(&output, &manifest).unwrap();
@@ -107,9 +107,9 @@ fn a_new_render_takes_the_old_manifest_away() {
     let disk = disk();
     let folder = tempfile::tempdir().unwrap();
     let output = Output::open(folder.path()).unwrap();
-    let rendered = render(&disk, &[Format::Raw], "node", &output, &Quiet).unwrap().keep(&output).unwrap();
+    let rendered = render(&disk, &[Format::Raw], "node", &output, &Quiet).unwrap().keep(&output).unwrap().finish().unwrap();
     manifest::write(&output, &manifest(&disk, &rendered)).unwrap();
-    render(&disk, &[Format::Raw], "node", &output, &Quiet).unwrap().keep(&output).unwrap();
+    render(&disk, &[Format::Raw], "node", &output, &Quiet).unwrap().keep(&output).unwrap().finish().unwrap();
     assert_eq!(names(folder.path()), ["node.raw"]);
 }
 

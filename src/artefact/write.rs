@@ -16,8 +16,8 @@ use crate::host::writeback;
 
 /// Bytes of a buffer, and the most that one write writes.
 const BUFFER: usize = 1 << 20;
-/// How many buffers there are: the writer may be that far ahead of the hasher, which has holes to hash.
-const BUFFERS: usize = 32;
+/// How many buffers there are: the writer may be that far ahead of the hasher, which has holes to hash, and gets its flush done.
+const BUFFERS: usize = 96;
 /// What a filesystem allocates: a hole that is smaller is no hole.
 const BLOCK: u64 = 4096;
 /// After so many bytes the kernel is told to begin writing them out.

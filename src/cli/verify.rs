@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::Context;
 use super::input::{self, InputArgs};
+use crate::artefact::Output;
 use crate::artefact::manifest::{Artefact, Manifest};
 use crate::failure::{Failure, Kind};
 use crate::inspect;
@@ -79,8 +80,9 @@ fn rebuilt(
     if formats.is_empty() {
         return Ok(Vec::new());
     }
-    // Beside the artefacts, where there is room for their like.
-    let again = tempfile::Builder::new().prefix(".basalt-rebuild-").tempdir_in(folder)?;
+    // Beside the artefacts, where there is room for their like; nobody changes them meanwhile.
+    let output = Output::open(folder)?;
+    let again = output.folder()?;
     pipeline::build(&plan, &formats, again.path(), &store, offline, &*context.sink)
         .map_err(|error| input::placed(error, &input))?;
     let compare = |artefact: &Artefact| -> Result<Checked> {

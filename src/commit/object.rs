@@ -1,14 +1,18 @@
-//! OSTree's metadata objects as GVariants: folders, their owners and modes, commits. The format is that of `ostree-core.h`; numbers
-//! are big-endian. libostree writes them, and compares the checksum.
+//! OSTree's metadata objects as GVariants: folders, their owners and modes, commits; and the checksums of files and links. The format
+//! is that of `ostree-core.h`; numbers are big-endian. libostree writes the objects, and its checksums are compared with these.
+
+use std::io;
 
 use ostree::glib::variant::{DictEntry, ToVariant};
 use ostree::glib::{Variant, VariantTy};
 
 use super::CommitInfo;
-use crate::digest::Digest;
-use crate::tree::{Content, Meta};
+use crate::digest::{Digest, Hasher};
+use crate::tree::{Content, Leaf, LeafKind, Meta};
 
 const S_IFDIR: u32 = 0o040_000;
+const S_IFREG: u32 = 0o100_000;
+const S_IFLNK: u32 = 0o120_000;
 /// Fixed: what a commit is lies in its metadata.
 const SUBJECT: &str = "Built by basalt";
 
@@ -87,6 +91,37 @@ pub fn dirmeta(meta: &Meta) -> Variant {
     let mode = S_IFDIR | u32::from(meta.mode);
     let numbers = [meta.uid, meta.gid, mode].map(|number| number.to_be().to_variant());
     Variant::tuple_from_iter(numbers.into_iter().chain([xattrs(meta)]))
+}
+
+/// The mode of the object of a file or link, its type included. A link has always the same.
+pub fn mode(leaf: &Leaf) -> u32 {
+    match &leaf.kind {
+        LeafKind::File(_) => S_IFREG | u32::from(leaf.meta.mode),
+        LeafKind::Symlink(_) => S_IFLNK | 0o777,
+    }
+}
+
+/// The checksum of the object of a file or link: of a header `(uuuusa(ayay))` (owner, group, mode, device, a link's target, xattrs), with
+/// its length and four zeros before it, then the file's bytes.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn leaf_checksum(leaf: &Leaf) -> io::Result<Digest> {
+    let target = match &leaf.kind {
+        LeafKind::File(_) => "",
+        LeafKind::Symlink(target) => target,
+    };
+    let numbers = [leaf.meta.uid, leaf.meta.gid, mode(leaf), 0].map(|number| number.to_be().to_variant());
+    let header = Variant::tuple_from_iter(numbers.into_iter().chain([target.to_variant(), xattrs(&leaf.meta)]));
+    let length = u32::try_from(header.size()).map_err(io::Error::other)?;
+    let mut hasher = Hasher::new();
+    hasher.update(&length.to_be_bytes());
+    hasher.update(&[0; 4]);
+    hasher.update(header.data());
+    if let LeafKind::File(content) = &leaf.kind {
+        io::copy(&mut io::BufReader::with_capacity(1 << 18, content.reader()), &mut hasher)?;
+    }
+    Ok(hasher.finish())
 }
 
 /// `a(ayay)`: names end with a NUL, and are sorted.

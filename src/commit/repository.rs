@@ -12,13 +12,12 @@ use anyhow::{Context, Result};
 use ostree::gio::prelude::{FileExt, OutputStreamExtManual};
 use ostree::{RepoMode, gio};
 
-use super::object::{MetadataObject, xattrs};
+use super::object::{MetadataObject, mode, xattrs};
 use crate::digest::Digest;
 use crate::store::{Store, sync_folder};
 use crate::tree::{Leaf, LeafKind};
 
 const NONE: Option<&gio::Cancellable> = None;
-const S_IFREG: u32 = 0o100_000;
 /// Up to so many objects are flushed one by one; more, and flushing the whole filesystem is quicker.
 const FLUSHED_SINGLY: usize = 200;
 
@@ -102,8 +101,7 @@ impl Repository {
         let checksum = match &leaf.kind {
             LeafKind::Symlink(target) => self.repo.write_symlink(None, meta.uid, meta.gid, attributes.as_ref(), target, NONE)?,
             LeafKind::File(content) => {
-                let mode = S_IFREG | u32::from(meta.mode);
-                let writer = self.repo.write_regfile(None, meta.uid, meta.gid, mode, content.len(), attributes.as_ref())?;
+                let writer = self.repo.write_regfile(None, meta.uid, meta.gid, mode(leaf), content.len(), attributes.as_ref())?;
                 copy(content.reader(), content.len(), &writer)?;
                 writer.finish(NONE)?
             }

@@ -2,9 +2,10 @@
 //!
 //! First what decides the commit's checksum, then what is left to write and look after: a build goes on meanwhile.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
 
 use anyhow::{Context, Result, ensure};
 use ostree::glib::Variant;
@@ -31,14 +32,12 @@ pub fn write(tree: &Tree, info: &CommitInfo, store: &Store, progress: &dyn Sink,
     let _lock = store.lock("ostree")?;
     let repository = Repository::open(store)?;
     let known = Known::load(&store.root().join("ostree/known"))?;
-    let mut writer = Writer { repository: &repository, known, new: Vec::new(), written: HashMap::new() };
+    let mut writer = Writer { repository: &repository, known, new: Vec::new() };
     let (mut files, unknown) = writer.known_files(tree);
     let bytes = unknown.iter().map(|(_, leaf)| length(leaf)).sum();
     let mut stage = Stage::start(progress, "commit", info.branch.clone(), Some(bytes), Unit::Bytes);
-    let transaction = repository.begin()?;
     for (path, leaf) in unknown {
-        let object = writer.write_file(&path, leaf)?;
-        stage.advance(length(leaf));
+        let object = writer.name(&path, leaf)?;
         files.insert(path, object);
     }
     let mut metadata = Metadata { files: &files, objects: BTreeMap::new() };
@@ -49,7 +48,8 @@ pub fn write(tree: &Tree, info: &CommitInfo, store: &Store, progress: &dyn Sink,
     let commit = Arc::new(Commit { checksum, info: info.clone(), repository: path, metadata: objects, files });
     named(Arc::clone(&commit));
 
-    writer.complete(tree, &commit, &variants)?;
+    let transaction = repository.begin()?;
+    writer.complete(tree, &commit, &variants, &mut stage)?;
     let cached = writer.new.is_empty() && repository.branch_is(&info.branch, &checksum)?;
     if cached {
         drop(transaction);
@@ -82,56 +82,70 @@ fn kernel(tree: &Tree) -> &str {
         .map_or("", |(name, _)| name.as_str())
 }
 
-/// Writes what the repository does not have.
+/// Names objects, and writes those that the repository does not have.
 struct Writer<'a> {
     repository: &'a Repository,
+    /// Saved when all that it names is on the disk.
     known: Known,
     /// The objects that were not there.
     new: Vec<PathBuf>,
-    /// Those of files and links among them, by their keys: they have no place until the transaction is committed.
-    written: HashMap<Digest, Digest>,
 }
 
 impl Writer<'_> {
     /// The objects of files and links as far as they are known, and the others.
     fn known_files<'t>(&self, tree: &'t Tree) -> (BTreeMap<TreePath, Digest>, Vec<(TreePath, &'t Leaf)>) {
+        let leaf = |(path, node): (TreePath, &'t Node)| match node {
+            Node::Directory(_) => None,
+            Node::Leaf(leaf) => Some((path, leaf.as_ref())),
+        };
+        let leaves: Vec<_> = tree.walk().filter_map(leaf).collect();
+        let known = &self.known;
+        let ask =
+            |leaves: &[(TreePath, &Leaf)]| -> Vec<_> { leaves.iter().map(|(_, leaf)| known.get(&known::key(leaf))).collect() };
+        let (one, other) = leaves.split_at(leaves.len() / 2);
+        let known = thread::scope(|scope| {
+            let one = scope.spawn(|| ask(one));
+            let other = ask(other);
+            let mut known = one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            known.extend(other);
+            known
+        });
         let (mut files, mut unknown) = (BTreeMap::new(), Vec::new());
-        for (path, node) in tree.walk() {
-            let Node::Leaf(leaf) = node else { continue };
-            match self.known.get(&known::key(leaf)) {
-                Some(object) => {
-                    files.insert(path, object);
-                }
-                None => unknown.push((path, leaf.as_ref())),
+        for ((path, leaf), object) in leaves.into_iter().zip(known) {
+            match object {
+                Some(object) => drop(files.insert(path, object)),
+                None => unknown.push((path, leaf)),
             }
         }
         (files, unknown)
     }
 
-    /// Writes a file or link, unless this transaction has it.
-    fn write_file(&mut self, path: &TreePath, leaf: &Leaf) -> Result<Digest> {
+    /// The object that a file or link will be.
+    fn name(&mut self, path: &TreePath, leaf: &Leaf) -> Result<Digest> {
         interrupt::check()?;
         let key = known::key(leaf);
-        if let Some(object) = self.written.get(&key) {
-            return Ok(*object);
+        // A hard link, or the same file at another path.
+        if let Some(object) = self.known.get(&key) {
+            return Ok(object);
         }
-        let object = self.repository.write_leaf(leaf).with_context(|| format!("{path}: cannot be committed"))?;
-        self.new.push(self.repository.file(&object));
+        let object = object::leaf_checksum(leaf).with_context(|| format!("{path}: cannot be committed"))?;
         self.known.add(key, object);
-        self.written.insert(key, object);
         Ok(object)
     }
 
-    /// Writes every object of `commit` that is not there: folders that changed, and what the repository has lost. `variants` are those
-    /// of its metadata.
-    fn complete(&mut self, tree: &Tree, commit: &Commit, variants: &[Variant]) -> Result<()> {
+    /// Writes every object of `commit` that is not there: what is new, and what the repository has lost. `variants` are those of its
+    /// metadata.
+    fn complete(&mut self, tree: &Tree, commit: &Commit, variants: &[Variant], stage: &mut Stage) -> Result<()> {
         let mut looked = HashSet::new();
         for (path, node) in tree.walk() {
             let Node::Leaf(leaf) = node else { continue };
             let object = commit.files.get(&path).with_context(|| format!("{path}: has no object"))?;
             if looked.insert(*object) && !self.repository.has_file(object) {
-                let found = self.write_file(&path, leaf)?;
+                interrupt::check()?;
+                let found = self.repository.write_leaf(leaf).with_context(|| format!("{path}: cannot be committed"))?;
                 ensure!(found == *object, "{path}: needed object {object}, found {found}: {LOST_HINT}");
+                self.new.push(self.repository.file(object));
+                stage.advance(length(leaf));
             }
         }
         for (object, variant) in commit.metadata.iter().zip(variants) {

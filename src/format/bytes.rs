@@ -30,6 +30,35 @@ pub trait Bytes: Send + Sync {
     }
 }
 
+/// How many bytes are compared at once.
+const CHUNK: u64 = 1 << 20;
+
+/// The first of `len` bytes in which two readers differ, each of which fills a buffer with its bytes from a place on; none when they do
+/// not.
+///
+/// # Errors
+/// Of a reader.
+pub fn first_difference<E>(
+    len: u64,
+    one: impl Fn(&mut [u8], u64) -> Result<(), E>,
+    other: impl Fn(&mut [u8], u64) -> Result<(), E>,
+) -> Result<Option<u64>, E> {
+    let (mut left, mut right) = (vec![0; CHUNK.min(len) as usize], vec![0; CHUNK.min(len) as usize]);
+    let mut at = 0;
+    while at < len {
+        let part = CHUNK.min(len - at) as usize;
+        let (left, right) = (&mut left[..part], &mut right[..part]);
+        one(left, at)?;
+        other(right, at)?;
+        if left != right {
+            let inside = left.iter().zip(&*right).position(|(one, other)| one != other).unwrap_or_default();
+            return Ok(Some(at + inside as u64));
+        }
+        at += part as u64;
+    }
+    Ok(None)
+}
+
 /// An error unless `len` bytes from `at` on are among `all`.
 fn need(all: u64, at: u64, len: u64) -> io::Result<()> {
     match at.checked_add(len) {
@@ -167,6 +196,24 @@ impl Seek for Cursor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_different_byte_is_found_wherever_it_stands() {
+        let bytes: Vec<u8> = (0..3 * CHUNK + 5).map(|n| n as u8).collect();
+        let find = |other: &Vec<u8>| {
+            let len = Bytes::len(&bytes);
+            first_difference(len, |buffer, at| bytes.read_exact_at(buffer, at), |buffer, at| other.read_exact_at(buffer, at))
+        };
+        assert_eq!(find(&bytes).unwrap(), None);
+        for at in [0, CHUNK - 1, CHUNK, 3 * CHUNK + 4] {
+            let mut other = bytes.clone();
+            other[at as usize] ^= 1;
+            assert_eq!(find(&other).unwrap(), Some(at));
+        }
+        let short = bytes[..10].to_vec();
+        assert_eq!(find(&short).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(first_difference(0, |_, _| Err(()), |_, _| Err(())), Ok(None));
+    }
 
     #[test]
     fn parts_and_cursors_end_where_they_end() {

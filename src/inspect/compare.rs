@@ -60,12 +60,13 @@ impl Comparison {
 /// # Errors
 /// As [`super::inspect`], for either.
 pub fn compare(old: &Path, new: &Path) -> Result<Comparison> {
-    let (one, other) = (super::inspect(old)?, super::inspect(new)?);
+    let (old, new) = (Disk::open(old)?, Disk::open(new)?);
+    let (one, other) = (super::inspect_disk(&old)?, super::inspect_disk(&new)?);
     Ok(Comparison {
         version: super::VERSION,
         fields: changed(&fields(&one), &fields(&other)),
         packages: changed(&packages(&one), &packages(&other)),
-        files: files_of(&Disk::open(old)?, &Disk::open(new)?)?,
+        files: files_of(&old, &new)?,
     })
 }
 

@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 
+use crate::format::bytes;
 use crate::format::ext4::read::{Filesystem, Inode, InodeKind};
-
-/// How many bytes are compared at once.
-const CHUNK: u64 = 1 << 20;
 
 /// A file, folder or link.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,19 +48,11 @@ pub(super) fn of(filesystem: &Filesystem, inode: Inode) -> Result<File> {
 /// The first byte in which two regular files of the same length differ; none when they do not.
 pub(super) fn first_difference(one: (&Filesystem, &Inode), other: (&Filesystem, &Inode)) -> Result<Option<u64>> {
     let (ours, theirs) = (one.0.runs(one.1)?, other.0.runs(other.1)?);
-    let mut at = 0;
-    let (mut left, mut right) = (Vec::new(), Vec::new());
-    while at < one.1.size {
-        let len = usize::try_from(CHUNK.min(one.1.size - at))?;
-        left.resize(len, 0);
-        right.resize(len, 0);
-        one.0.read(&ours, &mut left, at)?;
-        other.0.read(&theirs, &mut right, at)?;
-        if left != right {
-            let inside = left.iter().zip(&right).position(|(one, other)| one != other).unwrap_or_default();
-            return Ok(Some(at + inside as u64));
-        }
-        at += len as u64;
-    }
-    Ok(None)
+    let read = |(filesystem, _): (&Filesystem, &Inode), runs, buffer: &mut [u8], at| filesystem.read(runs, buffer, at);
+    let found = bytes::first_difference(
+        one.1.size,
+        |buffer, at| read(one, &ours, buffer, at),
+        |buffer, at| read(other, &theirs, buffer, at),
+    );
+    Ok(found?)
 }

@@ -7,12 +7,9 @@ use anyhow::Result;
 use super::compare;
 use super::disk::{Disk, Volume};
 use super::files::{self, File};
-use crate::format::bytes::Bytes;
+use crate::format::bytes::{self, Bytes};
 use crate::format::ext4::read::{Filesystem, InodeKind, Place};
 use crate::format::gpt;
-
-/// Bytes that are compared at once.
-const CHUNK: u64 = 1 << 20;
 
 /// Where two disks differ first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,19 +48,9 @@ pub fn first_difference(wanted: &Disk, found: &Disk) -> Result<Option<Difference
 
 fn first_byte(one: &Arc<dyn Bytes>, other: &Arc<dyn Bytes>) -> Result<Option<u64>> {
     let len = one.len().min(other.len());
-    let (mut left, mut right) = (vec![0; usize::try_from(CHUNK)?], vec![0; usize::try_from(CHUNK)?]);
-    let mut at = 0;
-    while at < len {
-        let part = usize::try_from(CHUNK.min(len - at))?;
-        one.read_exact_at(&mut left[..part], at)?;
-        other.read_exact_at(&mut right[..part], at)?;
-        if left[..part] != right[..part] {
-            let inside = left.iter().zip(&right).position(|(one, other)| one != other).unwrap_or_default();
-            return Ok(Some(at + inside as u64));
-        }
-        at += part as u64;
-    }
-    Ok((one.len() != other.len()).then_some(len))
+    let found =
+        bytes::first_difference(len, |buffer, at| one.read_exact_at(buffer, at), |buffer, at| other.read_exact_at(buffer, at))?;
+    Ok(found.or_else(|| (one.len() != other.len()).then_some(len)))
 }
 
 /// Outside of partitions. Source: UEFI specification, chapter 5.

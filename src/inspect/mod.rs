@@ -55,7 +55,10 @@ pub struct Inspection {
 /// # Errors
 /// [`Kind::Input`]: it is not there, or no disk; [`Kind::Verification`]: it is damaged.
 pub fn inspect(path: &Path) -> Result<Inspection> {
-    let disk = Disk::open(path)?;
+    inspect_disk(&Disk::open(path)?)
+}
+
+fn inspect_disk(disk: &Disk) -> Result<Inspection> {
     Ok(Inspection {
         version: VERSION,
         format: disk.format(),
@@ -63,7 +66,7 @@ pub fn inspect(path: &Path) -> Result<Inspection> {
         sector_size: disk.table().sector_size,
         id: disk.table().id.to_string(),
         partitions: disk.partitions()?,
-        deployments: deployment::all(&disk)?,
+        deployments: deployment::all(disk)?,
     })
 }
 

@@ -1,11 +1,12 @@
 //! The cache: blobs by digest, and folders ("entries") by the hash of what they are made from.
 //!
-//! Layout below its root: `blobs/<sha256>`, `<kind>/<key>/`, `tmp/`, `locks/`. A blob or entry is written under `tmp/`, flushed, and
+//! Layout below its root: `blobs/<sha256>`, `<kind>/<key>/`, `remembered/`, `tmp/`, `locks/`. A blob or entry is written under `tmp/`, flushed, and
 //! renamed: what stands under its name is whole. Who makes an entry holds its lock, so that two builds make it once. A crash
 //! leaves only things under `tmp/`; they are taken away when nobody who could have made them lives.
 
 mod entry;
 mod import;
+mod remember;
 
 pub use entry::{Alone, Entry};
 

@@ -172,11 +172,11 @@ impl Layout<'_> {
     }
 }
 
-/// Finds the kernel of `tree` and reads it.
+/// Finds the kernel of `tree`. Its checksum takes a while: `remember` is given a digest that decides it, and what computes it.
 ///
 /// # Errors
 /// [`Kind::Invalid`]: kernel or initramfs is missing; the error names the Debian package.
-pub fn kernel(tree: &Tree) -> Result<Kernel> {
+pub fn kernel(tree: &Tree, remember: impl FnOnce(&Digest, &dyn Fn() -> Result<Digest>) -> Result<Digest>) -> Result<Kernel> {
     let folder = TreePath::parse("/usr/lib/modules")?;
     let has_kernel = |node: &Node| matches!(node, Node::Directory(inner) if inner.children.contains_key("vmlinuz"));
     let version = tree
@@ -193,11 +193,16 @@ pub fn kernel(tree: &Tree) -> Result<Kernel> {
         }
     };
     let (vmlinuz, initramfs) = (file("vmlinuz")?, file("initramfs.img")?);
-    let mut hasher = Hasher::new();
-    for (_, content) in [&vmlinuz, &initramfs] {
-        std::io::copy(&mut content.reader(), &mut hasher)?;
-    }
-    Ok(Kernel { version, vmlinuz, initramfs, checksum: hasher.finish() })
+    let contents = [&vmlinuz.1, &initramfs.1];
+    let checksum = || {
+        let mut hasher = Hasher::new();
+        for content in contents {
+            std::io::copy(&mut content.reader(), &mut hasher)?;
+        }
+        Ok(hasher.finish())
+    };
+    let checksum = remember(&Digest::of_value(&contents.map(Content::digest)), &checksum)?;
+    Ok(Kernel { version, vmlinuz, initramfs, checksum })
 }
 
 fn missing(path: &str, package: &str) -> Failure {

@@ -74,7 +74,7 @@ fn listing(folder: &Path) -> BTreeSet<String> {
 }
 
 fn staged(commit: &Commit, tree: &Tree, options: &Options) -> anyhow::Result<Sysroot> {
-    stage(commit, tree, &super::kernel(tree)?, options)
+    stage(commit, tree, &super::kernel(tree, |_, compute| compute())?, options)
 }
 
 #[test]

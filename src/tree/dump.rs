@@ -143,24 +143,64 @@ fn push(line: &mut String, bytes: &[u8], in_xattr: bool) {
 
 /// Reads what [`write_index`] wrote; the contents lie in `pack`.
 pub fn read_index(text: &str, pack: &Arc<Pack>) -> Result<Tree, BadDump> {
-    let mut tree = Tree::new();
-    let mut leaves: HashMap<String, Arc<Leaf>> = HashMap::new();
-    for (index, line) in text.lines().enumerate() {
-        read_line(&mut tree, &mut leaves, line, pack).map_err(|why| BadDump { line: index + 1, why })?;
-    }
-    Ok(tree)
+    // A thread reads the lines, this one puts together what stands in them: each takes about as long.
+    std::thread::scope(|scope| {
+        let (tell, told) = std::sync::mpsc::sync_channel(AHEAD);
+        scope.spawn(move || {
+            let lines: Vec<_> = text.lines().collect();
+            // Nobody listens after the first bad line.
+            let _ = lines.chunks(BATCH).try_for_each(|lines| tell.send(lines.iter().map(|line| read_line(line, pack)).collect()));
+        });
+        let mut tree = Tree::new();
+        let mut leaves = HashMap::new();
+        let entries = told.into_iter().flat_map(|batch: Vec<_>| batch);
+        for (index, entry) in entries.enumerate() {
+            let put = entry.and_then(|entry| put_entry(&mut tree, &mut leaves, entry));
+            put.map_err(|why| BadDump { line: index + 1, why })?;
+        }
+        Ok(tree)
+    })
 }
 
-fn read_line(tree: &mut Tree, leaves: &mut HashMap<String, Arc<Leaf>>, line: &str, pack: &Arc<Pack>) -> Result<(), String> {
+/// How many lines are handed over at once, and how many such batches may wait.
+const BATCH: usize = 512;
+const AHEAD: usize = 16;
+
+/// What a line says.
+enum Entry {
+    Root(Meta),
+    Node(TreePath, Node),
+    /// A file with further names.
+    Linked(TreePath, Arc<Leaf>),
+    /// A further name, and the first one.
+    Link(TreePath, String),
+}
+
+fn put_entry(tree: &mut Tree, leaves: &mut HashMap<TreePath, Arc<Leaf>>, entry: Entry) -> Result<(), String> {
+    match entry {
+        Entry::Root(meta) => tree.root.meta = meta,
+        Entry::Node(path, node) => put(tree, &path, node)?,
+        Entry::Linked(path, leaf) => {
+            put(tree, &path, Node::Leaf(Arc::clone(&leaf)))?;
+            leaves.insert(path, leaf);
+        }
+        Entry::Link(path, target) => {
+            let first = TreePath::parse(&target).ok().and_then(|first| leaves.get(&first));
+            let leaf = first.ok_or_else(|| format!("a hard link to {target}, which is not before it"))?;
+            put(tree, &path, Node::Leaf(Arc::clone(leaf)))?;
+        }
+    }
+    Ok(())
+}
+
+fn read_line(line: &str, pack: &Arc<Pack>) -> Result<Entry, String> {
     let fields: Vec<&str> = line.split(' ').collect();
     let [path, size, mode, links, uid, gid, _, mtime, payload, _, _, xattrs @ ..] = fields.as_slice() else {
         return Err(format!("needed 11 fields, found {}", fields.len()));
     };
     let path = TreePath::parse(&unescape_text(path)?).map_err(|error| error.to_string())?;
     if mode.starts_with('@') {
-        let target = unescape_text(payload)?;
-        let leaf = leaves.get(&target).ok_or_else(|| format!("a hard link to {target}, which is not before it"))?;
-        return put(tree, &path, Node::Leaf(Arc::clone(leaf)));
+        return Ok(Entry::Link(path, unescape_text(payload)?));
     }
     let number = |text: &str, radix| u64::from_str_radix(text, radix).map_err(|_| format!("needed a number, found {text:?}"));
     let narrow = |text: &str| number(text, 10).and_then(|n| u32::try_from(n).map_err(|error| error.to_string()));
@@ -174,11 +214,8 @@ fn read_line(tree: &mut Tree, leaves: &mut HashMap<String, Arc<Leaf>>, line: &st
         xattrs: xattrs.iter().map(|field| read_xattr(field)).collect::<Result<_, _>>()?,
     };
     let kind = match mode & 0o170_000 {
-        DIRECTORY if path == TreePath::root() => {
-            tree.root.meta = meta;
-            return Ok(());
-        }
-        DIRECTORY => return put(tree, &path, Node::Directory(Directory::new(meta))),
+        DIRECTORY if path == TreePath::root() => return Ok(Entry::Root(meta)),
+        DIRECTORY => return Ok(Entry::Node(path, Node::Directory(Directory::new(meta)))),
         SYMLINK => LeafKind::Symlink(unescape_text(payload)?),
         FILE => {
             let (digest, offset) = payload.split_once('@').ok_or_else(|| format!("needed digest@offset, found {payload:?}"))?;
@@ -190,10 +227,7 @@ fn read_line(tree: &mut Tree, leaves: &mut HashMap<String, Arc<Leaf>>, line: &st
         other => return Err(format!("a file type {other:o} that no tree has")),
     };
     let leaf = Arc::new(Leaf { meta, kind });
-    if *links != "1" {
-        leaves.insert(path.to_string(), Arc::clone(&leaf));
-    }
-    put(tree, &path, Node::Leaf(leaf))
+    Ok(if *links == "1" { Entry::Node(path, Node::Leaf(leaf)) } else { Entry::Linked(path, leaf) })
 }
 
 fn put(tree: &mut Tree, path: &TreePath, node: Node) -> Result<(), String> {
