@@ -109,7 +109,7 @@ pub fn assert_whole(folder: &Path, kinds: &[&str]) {
         let name = entry.file_name().to_string_lossy().into_owned();
         let inside: Vec<_> =
             fs::read_dir(entry.path()).map(|list| list.flatten().map(|item| item.path()).collect()).unwrap_or_default();
-        let allowed = name == "locks" || name == "accel.json" || kinds.contains(&name.as_str());
+        let allowed = ["locks", "accel.json", "remembered"].contains(&name.as_str()) || kinds.contains(&name.as_str());
         assert!(allowed || inside.is_empty(), "{} stayed in the cache: {inside:?}", entry.path().display());
     }
 }
