@@ -20,9 +20,19 @@ if [ ! -e "$sysroot" ]; then
   mkdir -p "${sysroot%/*}"
   new=$(mktemp -d "$sysroot.XXXXXX")
   trap 'rm -rf "$new"' EXIT
-  mmdebstrap --quiet --variant=extract --format=tar --include=libc6-dev,libgcc-$gcc-dev $suite - \
-    "deb ${mirror%/} $suite main" |
-    tar -x --no-same-owner -C "$new" --wildcards "./usr/lib/$multiarch/*" "./usr/lib/gcc/$multiarch/*" './usr/lib64/*'
+  fetch() {
+    mmdebstrap --variant=extract --format=tar --include=libc6-dev,libgcc-$gcc-dev $suite - "deb ${mirror%/} $suite main" 2>"$new/log" |
+      tar -x --no-same-owner -C "$new" --wildcards "./usr/lib/$multiarch/*" "./usr/lib/gcc/$multiarch/*" './usr/lib64/*'
+  }
+  for try in 1 2 3; do
+    fetch && break
+    echo "agent: fetching failed, try $try of 3:" >&2
+    grep -v '^W: skipping' "$new/log" | tail -n 15 | sed 's/^/  /' >&2
+    [ $try -lt 3 ] || { echo "agent: look at the network and the mirror, then try again" >&2; exit 4; }
+    rm -rf "$new/usr"
+    sleep $((5 * try))
+  done
+  rm "$new/log"
   ln -s usr/lib usr/lib64 "$new"
   # Another build may have been quicker.
   mv -T "$new" "$sysroot" 2>/dev/null || [ -e "$sysroot" ]
