@@ -9,6 +9,7 @@
 //!
 //! Format: POSIX.1-2017 `pax`, sections "ustar Interchange Format" and "pax Header Block"; GNU tar's manual, "Tar Internals".
 
+pub mod member;
 mod pax;
 mod read;
 mod write;
