@@ -190,6 +190,7 @@ impl Bench {
         let (ours, theirs) = (median(&mut ours), median(&mut theirs));
         let (ours_text, peer) = (format!("{ours:.2} s"), format!("{theirs:.2} s (sha256sum)"));
         rows.push(Row { what: "an unchanged plan", ours: ours_text, peer, ratio: ours / theirs, bar: "verifies only" });
+        rows.extend(self.formats(&cache)?);
         rows.extend(self.readers(&out)?);
         let resident = peak as f64 / f64::from(1 << 20);
         let ours = format!("{resident:.0} MB");
@@ -198,6 +199,55 @@ impl Bench {
         let spread = spread.max(cold.peak_allocated as f64 / cold.artefacts as f64);
         rows.push(Row { what: "peak of disk space", ours, peer, ratio: spread, bar: "1.2" });
         Ok(rows)
+    }
+
+    /// Every format next to the raw disk alone, after a file of 1 MiB has changed; and what of the OCI image a registry must take then.
+    fn formats(&self, cache: &Path) -> Result<Vec<Row>> {
+        let changed = self.work.join("overlay/usr/share/bench/changed");
+        let (raw, all) = (self.work.join("raw"), self.work.join("all"));
+        // What both take from the cache is there before.
+        self.build_formats(cache, &all, "raw,qcow2,oci")?;
+        let before = self.layers(&all)?;
+        let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+        for run in 0..RUNS {
+            fs::write(&changed, vec![2 * run as u8 + 3; 1 << 20])?;
+            let alone = self.build_formats(cache, &raw, "raw")?.seconds;
+            fs::write(&changed, vec![2 * run as u8 + 4; 1 << 20])?;
+            let seconds = self.build_formats(cache, &all, "raw,qcow2,oci")?.seconds;
+            ratios.push(seconds / alone);
+            ours.push(seconds);
+            theirs.push(alone);
+        }
+        let after = self.layers(&all)?;
+        fs::remove_file(changed)?;
+        let size = |layers: &[(String, u64)]| layers.iter().map(|(_, size)| size).sum::<u64>() as f64;
+        let new: Vec<_> = after.iter().filter(|layer| !before.contains(layer)).cloned().collect();
+        let mib = |bytes: f64| format!("{:.1} MiB", bytes / f64::from(1 << 20));
+        Ok(vec![
+            Row {
+                what: "raw, qcow2 and OCI of a changed file",
+                ours: format!("{:.2} s", median(&mut ours)),
+                peer: format!("{:.2} s (raw alone)", median(&mut theirs)),
+                ratio: median(&mut ratios),
+                bar: "1.6",
+            },
+            Row {
+                what: "pushed for a changed file of 1 MiB",
+                ours: mib(size(&new)),
+                peer: format!("{} (the image)", mib(size(&after))),
+                ratio: size(&new) / size(&after),
+                bar: "",
+            },
+        ])
+    }
+
+    /// Digest and size of each layer of the OCI image in `out`.
+    fn layers(&self, out: &Path) -> Result<Vec<(String, u64)>> {
+        let output = self.basalt(&self.work.join("cache")).args(["inspect", "--json"]).arg(out.join("bench.oci")).output()?;
+        let found: Value = serde_json::from_slice(&output.stdout)?;
+        let layers = found["images"][0]["layers"].as_array().context("no layers")?;
+        let layer = |layer: &Value| Some((layer["digest"].as_str()?.to_owned(), layer["size"].as_u64()?));
+        layers.iter().map(|found| layer(found).context("no digest")).collect()
     }
 
     /// What reads disks, next to what reads every byte of them.
@@ -228,6 +278,10 @@ impl Bench {
 
     /// One build of the raw disk, watched.
     fn build(&self, cache: &Path, out: &Path) -> Result<Built> {
+        self.build_formats(cache, out, "raw")
+    }
+
+    fn build_formats(&self, cache: &Path, out: &Path, formats: &str) -> Result<Built> {
         fs::create_dir_all(cache)?;
         fs::create_dir_all(out)?;
         if !cache.join("blobs").exists() {
@@ -248,7 +302,7 @@ impl Bench {
                 peak.max(allocated(out))
             });
             let output =
-                self.basalt(cache).args(["build", "--json", "--format=raw", "--out"]).arg(out).arg(self.recipe()).output();
+                self.basalt(cache).args(["build", "--json", "--format", formats, "--out"]).arg(out).arg(self.recipe()).output();
             let seconds = begin.elapsed().as_secs_f64();
             ended.store(true, Ordering::Relaxed);
             (output.map(|output| (output, seconds)), watcher.join().unwrap_or_default())

@@ -19,13 +19,14 @@
 //! | [`layer`] | named contributions to the tree: base, settings, overlays, files, agent |
 //! | [`commit`] | layers become one tree, and the tree an OSTree commit |
 //! | [`sysroot`] | the trees of a disk with one deployment |
-//! | [`artefact`] | what is shipped: raw disk, qcow2, manifest |
+//! | [`artefact`] | what is shipped: raw disk, qcow2, OCI image, manifest |
+//! | [`registry`] | sends OCI images to a registry |
 //! | [`inspect`] | what an artefact says of itself, read from its bytes |
 //! | [`vm`] | runs images in QEMU, for `boot`, `test` and the cases in `qemu-tests/` |
 //! | **leaves** | **know nothing of recipes** |
 //! | [`architecture`], [`digest`], [`failure`] | words that everything speaks |
 //! | [`tree`] | files in memory, as an image has them; tar and text in and out |
-//! | [`format`](mod@format) | byte formats: ext4, FAT, GPT, qcow2, boot entries |
+//! | [`format`](mod@format) | byte formats: ext4, FAT, GPT, qcow2, boot entries, OCI documents |
 //! | [`store`] | the cache: blobs by digest, folders by the hash of what they are made from |
 //! | [`host`] | the machine that builds: programs, interrupts, space |
 //! | [`progress`] | what happens, as typed events to one sink |
@@ -59,6 +60,7 @@ pub mod commit;
 pub mod sysroot;
 pub mod artefact;
 pub mod pipeline;
+pub mod registry;
 pub mod inspect;
 pub mod vm;
 

@@ -1,14 +1,14 @@
 //! From a plan to artefacts: the table of contents, one line a stage. Plan, store and progress are passed in; nothing is looked up.
 
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 
 use anyhow::{Result, bail};
 
 use crate::artefact::disk::{self, Disk, Identity, Trees};
 use crate::artefact::manifest::{self, DocumentKind, Manifest};
-use crate::artefact::{self, Output, provenance, sbom};
+use crate::artefact::{self, Output, Source, oci, provenance, sbom};
 use crate::commit::{self, Commit, CommitInfo, Image};
 use crate::digest::Digest;
 use crate::failure::{Failure, Kind};
@@ -60,10 +60,15 @@ pub fn build(plan: &Plan, formats: &[Format], out: &Path, store: &Store, offline
         let checksum = commit.checksum;
         let (tree, info) = (&tree, &info);
         let sbom = scope.spawn(move || sbom::document(&subject(plan, info, checksum, tree)));
+        // A registry's layers are compressed while the disk is laid out.
+        let (wanted, layers, committed) = (formats.contains(&Format::Oci), &layers, Arc::clone(&commit));
+        let oci = move || wanted.then(|| oci::layout(&oci_subject(plan, &committed, tree, layers), store, sink)).transpose();
+        let oci = scope.spawn(oci);
         let sysroot = sysroot::stage(&commit, tree, &kernel, &options(plan))?;
         let disk = disk::layout(trees(&sysroot), &plan.disk, &identity(plan))?;
         let output = Output::open(out)?;
-        let written = artefact::render(&disk, formats, &plan.name, &output, sink)?;
+        let oci = oci.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let written = artefact::render(&Source { disk: &disk, oci }, formats, &plan.name, &output, sink)?;
         // Nothing appears whose commit is not safe.
         stored()?;
         let sbom = sbom.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
@@ -188,6 +193,12 @@ fn subject<'a>(plan: &'a Plan, info: &'a CommitInfo, commit: Digest, tree: &'a T
     let Base::Debian { suite, packages, .. } = &plan.base;
     let (name, version, layers) = (&plan.name, &plan.image_version, &info.layers);
     sbom::Subject { name, version, plan: plan.id(), time: plan.time, commit, suite, packages, layers, tree }
+}
+
+fn oci_subject<'a>(plan: &'a Plan, commit: &'a Commit, tree: &'a Tree, layers: &'a [Layer]) -> oci::Subject<'a> {
+    let Base::Debian { packages, .. } = &plan.base;
+    let Plan { name, image_version: version, architecture, time, .. } = plan;
+    oci::Subject { name, version, plan: plan.id(), architecture: *architecture, time: *time, commit, tree, layers, packages }
 }
 
 fn image(plan: &Plan) -> Image {

@@ -21,7 +21,7 @@ pub struct Image {
 
 const RECIPE: &str = "image-recipes/gpu-node.toml";
 
-/// Builds `image-recipes/gpu-node.toml` (raw and qcow2), or has the builder verify that it is built: an unchanged plan does nothing
+/// Builds `image-recipes/gpu-node.toml` (raw, qcow2 and OCI), or has the builder verify that it is built: an unchanged plan does nothing
 /// else. Another case that comes here meanwhile waits.
 pub fn reference_image() -> Result<Image> {
     let folder = repository().join("target/reference-image");
@@ -31,7 +31,7 @@ pub fn reference_image() -> Result<Image> {
     let cache = std::env::var_os("BASALT_CACHE").map_or_else(|| folder.join("cache"), PathBuf::from);
     let image = Image { cache, folder: folder.join("out") };
     let scratch = Scratch::new()?;
-    let ran = Basalt::new(["build", "--quiet", "--format", "raw,qcow2", "--out"])
+    let ran = Basalt::new(["build", "--quiet", "--format", "raw,qcow2,oci", "--out"])
         .arg(&image.folder)
         .arg(repository().join(RECIPE))
         .cache(&image.cache)

@@ -10,23 +10,27 @@ mod disks;
 pub use disks::{ext4, fat, gpt, qcow2};
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::Arc;
 
 use basalt::format::bls::Entry;
+use basalt::format::oci;
+use basalt::inspect::contents;
 use basalt::lock::Lock;
 use basalt::plan::Plan;
 use basalt::source::debian::control::{names, stanzas};
 use basalt::tree::{Pack, dump, tar};
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// A reader of foreign bytes; whether it took them. Panics when it breaks the contract.
 pub type Reader = fn(&[u8]) -> bool;
 
 /// All of them, by the name of their corpus.
-pub const ALL: [(&str, Reader); 11] = [
+pub const ALL: [(&str, Reader); 13] = [
     ("recipe", recipe),
     ("lock", lock),
     ("plan", plan),
@@ -38,6 +42,8 @@ pub const ALL: [(&str, Reader); 11] = [
     ("ext4", disks::ext4),
     ("fat", disks::fat),
     ("qcow2", disks::qcow2),
+    ("oci_document", oci_document),
+    ("oci_layer", oci_layer),
 ];
 
 /// A recipe: checked, every problem rendered.
@@ -132,6 +138,31 @@ pub fn bls(bytes: &[u8]) -> bool {
     assert_eq!(Entry::parse(&entry.to_string()).as_ref(), Ok(&entry));
     entry.get("linux").is_some()
 }
+
+/// A document of an OCI image: index, manifest or configuration. What is read is written and read again as the same.
+pub fn oci_document(bytes: &[u8]) -> bool {
+    fn same<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(bytes: &[u8]) -> bool {
+        let Ok(document) = serde_json::from_slice::<T>(bytes) else { return false };
+        let written = serde_json::to_vec(&document).expect("a document of ours");
+        assert_eq!(serde_json::from_slice::<T>(&written).expect("our own document"), document);
+        true
+    }
+    let taken = [same::<oci::Index>(bytes), same::<oci::Manifest>(bytes), same::<oci::Config>(bytes)];
+    taken.contains(&true)
+}
+
+/// A layer of an OCI image, compressed or not. Read once more with its checksums mended, since no mutation gets past them.
+pub fn oci_layer(bytes: &[u8]) -> bool {
+    let files = |bytes: &[u8]| contents::files(bytes).is_ok_and(|files| !files.is_empty());
+    if bytes.starts_with(&[0x1f, 0x8b]) {
+        return contents::files(flate2::read::MultiGzDecoder::new(bytes).take(UNPACKED)).is_ok_and(|files| !files.is_empty());
+    }
+    let taken = files(bytes);
+    files(&sealed(bytes)) || taken
+}
+
+/// So much of a compressed layer is looked at: more only takes longer.
+const UNPACKED: u64 = 1 << 20;
 
 /// A pack with these bytes, in memory: a file on a disk would take most of the time.
 fn pack(bytes: &[u8]) -> Arc<Pack> {

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::{Account, Basalt, Image, Scratch, reference_image, repository};
 
 /// The kinds of entries of a cache.
-const KINDS: [&str; 4] = ["base", "blobs", "overlay", "ostree"];
+const KINDS: [&str; 5] = ["base", "blobs", "overlay", "ostree", "oci-layer"];
 
 /// A folder with `image-recipes/`, the lock included, and `cache/`.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub struct Warm {
 }
 
 impl Warm {
-    /// With a cache that has packages, base, overlays and the commit. Files are shared with the reference image's cache by hard
+    /// With a cache that has packages, base, overlays, the commit and its compressed layers. Files are shared with the reference image's cache by hard
     /// links: nothing writes into a file of a cache. (What is written anew is the repository's lists and locks: they are copied.)
     pub fn new() -> Result<Self> {
         Self::with(&KINDS, |from, to| {
@@ -43,10 +43,13 @@ impl Warm {
         Self::with(&KINDS[..3], |from, to| fs::copy(from, to).map(drop))
     }
 
-    /// Takes the commit out of the cache, so that a build makes it again.
+    /// Takes the commit and its compressed layers out of the cache, so that a build makes them again.
     pub fn forget_commit(&self) -> Result<()> {
-        let folder = self.cache.join("ostree");
-        fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())
+        for kind in &KINDS[3..] {
+            let folder = self.cache.join(kind);
+            fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        }
+        Ok(())
     }
 
     fn with(kinds: &[&str], place: fn(&Path, &Path) -> io::Result<()>) -> Result<Self> {
@@ -110,6 +113,8 @@ pub fn assert_whole(folder: &Path, kinds: &[&str]) {
         let inside: Vec<_> =
             fs::read_dir(entry.path()).map(|list| list.flatten().map(|item| item.path()).collect()).unwrap_or_default();
         let allowed = ["locks", "accel.json", "remembered"].contains(&name.as_str()) || kinds.contains(&name.as_str());
+        // Layers are kept like commits.
+        let allowed = allowed || (name == "oci-layer" && kinds.contains(&"ostree"));
         assert!(allowed || inside.is_empty(), "{} stayed in the cache: {inside:?}", entry.path().display());
     }
 }

@@ -13,9 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use super::disk::Partition;
 use super::output::Output;
-use super::{Rendered, file_name};
+use super::{Rendered, file_name, oci};
 use crate::architecture::Architecture;
 use crate::digest::Digest;
+use crate::format::oci as oci_format;
 use crate::host::interrupt;
 use crate::plan::{Format, PlanId};
 
@@ -81,13 +82,13 @@ pub struct Layer {
 pub struct Artefact {
     /// What it is.
     pub format: Format,
-    /// Its name.
+    /// Its name. An OCI image is a folder.
     pub file: String,
-    /// Length in bytes, holes included.
+    /// Length in bytes, holes included; of an OCI image, of all its files.
     pub size: u64,
     /// Bytes that are not holes.
     pub allocated: u64,
-    /// Of the whole file.
+    /// Of the whole file; of an OCI image, of its manifest, which names all else by digest.
     pub sha256: Digest,
 }
 
@@ -152,11 +153,31 @@ impl Artefact {
     }
 }
 
+/// What the manifest lists.
+#[derive(Clone, Copy, Debug)]
+pub struct Listed<'a> {
+    /// Its name.
+    pub file: &'a str,
+    /// In bytes.
+    pub size: u64,
+    /// As in [`Artefact::sha256`].
+    pub sha256: Digest,
+    /// Of an artefact.
+    pub format: Option<Format>,
+}
+
 impl Manifest {
-    /// Name, length and digest of every file beside the manifest.
-    pub fn files(&self) -> impl Iterator<Item = (&str, u64, Digest)> {
-        let artefacts = self.artefacts.iter().map(|artefact| (artefact.file.as_str(), artefact.size, artefact.sha256));
-        artefacts.chain(self.documents.iter().map(|document| (document.file.as_str(), document.size, document.sha256)))
+    /// Everything beside the manifest.
+    pub fn files(&self) -> impl Iterator<Item = Listed<'_>> {
+        let artefacts = self.artefacts.iter().map(|artefact| {
+            let Artefact { format, file, size, sha256, .. } = artefact;
+            Listed { file, size: *size, sha256: *sha256, format: Some(*format) }
+        });
+        let documents = self.documents.iter().map(|document| {
+            let Document { file, size, sha256, .. } = document;
+            Listed { file, size: *size, sha256: *sha256, format: None }
+        });
+        artefacts.chain(documents)
     }
 }
 
@@ -165,8 +186,16 @@ pub fn write(output: &Output, manifest: &Manifest) -> Result<()> {
     let mut bytes = serde_json::to_vec_pretty(manifest)?;
     bytes.push(b'\n');
     let mut sums = String::new();
-    for (file, _, sha256) in manifest.files() {
-        writeln!(sums, "{sha256}  {file}")?;
+    for artefact in &manifest.artefacts {
+        let Artefact { file, sha256, .. } = artefact;
+        if artefact.format.is_disk() {
+            writeln!(sums, "{sha256}  {file}")?;
+        } else {
+            writeln!(sums, "{sha256}  {file}/{}", oci_format::blob_path(sha256))?;
+        }
+    }
+    for document in &manifest.documents {
+        writeln!(sums, "{}  {}", document.sha256, document.file)?;
     }
     writeln!(sums, "{}  {FILE}", Digest::of(&bytes))?;
     output.write(SUMS, sums.as_bytes())?;
@@ -193,7 +222,7 @@ pub fn up_to_date(folder: &Path, plan: PlanId, formats: &[Format]) -> Result<Opt
         return Ok(None);
     }
     let whole: Vec<_> = thread::scope(|scope| {
-        let spawn = |(file, size, sha256)| scope.spawn(move || is_whole(folder, file, size, sha256));
+        let spawn = |listed| scope.spawn(move || is_whole(folder, listed));
         let threads: Vec<_> = manifest.files().map(spawn).collect();
         let joined = threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         joined.collect::<Result<_>>()
@@ -218,12 +247,16 @@ pub fn read(folder: &Path) -> Result<Option<Manifest>> {
     }
 }
 
-fn is_whole(folder: &Path, file: &str, size: u64, sha256: Digest) -> Result<bool> {
+fn is_whole(folder: &Path, listed: Listed<'_>) -> Result<bool> {
+    let Listed { file, size, sha256, format } = listed;
     // A manifest from elsewhere must not lead out of its folder.
     if file.contains('/') {
         return Ok(false);
     }
     let path = folder.join(file);
+    if format == Some(Format::Oci) {
+        return oci::folder::is_whole(&path, &sha256);
+    }
     let unreadable = || format!("{}: cannot be read", path.display());
     let file = match File::open(&path) {
         Ok(file) => file,

@@ -16,6 +16,10 @@ fn disk() -> Disk {
     lay_out(&trees(), &plan::Disk { sector_size: 512, ..plan::Disk::default() }, b"plan").unwrap()
 }
 
+fn of(disk: &Disk) -> Source<'_> {
+    Source { disk, oci: None }
+}
+
 fn manifest(disk: &Disk, rendered: &[Rendered]) -> Manifest {
     Manifest {
         version: manifest::VERSION,
@@ -49,7 +53,7 @@ fn both_files_hold_one_disk_and_two_writes_are_equal() {
     let folder = tempfile::tempdir().unwrap();
     let build = |name: &str| {
         let output = Output::open(&folder.path().join(name)).unwrap();
-        let rendered = render(&disk, &FORMATS, "node", &output, &Quiet).unwrap().keep(&output).unwrap().finish().unwrap();
+        let rendered = render(&of(&disk), &FORMATS, "node", &output, &Quiet).unwrap().keep(&output).unwrap().finish().unwrap();
         manifest::write(&output, &manifest(&disk, &rendered)).unwrap();
         rendered
     };
@@ -78,7 +82,7 @@ fn a_folder_is_up_to_date_only_when_every_byte_is() {
     let plan = identity(b"plan").plan;
     assert_eq!(up_to_date(folder.path(), plan, &FORMATS).unwrap(), None);
     let output = Output::open(folder.path()).unwrap();
-    let rendered = render(&disk, &[Format::Raw], "node", &output, &Quiet).unwrap().keep(&output).unwrap().finish().unwrap();
+    let rendered = render(&of(&disk), &[Format::Raw], "node", &output, &Quiet).unwrap().keep(&output).unwrap().finish().unwrap();
     assert_eq!(up_to_date(folder.path(), plan, &[Format::Raw]).unwrap(), None, "no manifest yet");
     let manifest = manifest(&disk, &rendered);
     manifest::write(&output, &manifest).unwrap();
@@ -107,9 +111,9 @@ fn a_new_render_takes_the_old_manifest_away() {
     let disk = disk();
     let folder = tempfile::tempdir().unwrap();
     let output = Output::open(folder.path()).unwrap();
-    let rendered = render(&disk, &[Format::Raw], "node", &output, &Quiet).unwrap().keep(&output).unwrap().finish().unwrap();
+    let rendered = render(&of(&disk), &[Format::Raw], "node", &output, &Quiet).unwrap().keep(&output).unwrap().finish().unwrap();
     manifest::write(&output, &manifest(&disk, &rendered)).unwrap();
-    render(&disk, &[Format::Raw], "node", &output, &Quiet).unwrap().keep(&output).unwrap().finish().unwrap();
+    render(&of(&disk), &[Format::Raw], "node", &output, &Quiet).unwrap().keep(&output).unwrap().finish().unwrap();
     assert_eq!(names(folder.path()), ["node.raw"]);
 }
 
@@ -124,7 +128,7 @@ fn nothing_stays_after_a_failure() {
     let folder = tempfile::tempdir().unwrap();
     let output = Output::open(folder.path()).unwrap();
     fs::write(folder.path().join("manifest.json"), "{}").unwrap();
-    let error = render(&disk, &FORMATS, "node", &output, &Quiet).err().unwrap();
+    let error = render(&of(&disk), &FORMATS, "node", &output, &Quiet).err().unwrap();
     assert!(error.to_string().contains(&pack.path().display().to_string()), "{error:#}");
     assert_eq!(names(folder.path()), ["manifest.json"], "what was there before is untouched");
 }
@@ -138,7 +142,7 @@ fn space_is_asked_for_before_anything_is_written() {
     let disk = Disk { extents, partitions: Vec::new() };
     let folder = tempfile::tempdir().unwrap();
     let output = Output::open(folder.path()).unwrap();
-    let error = render(&disk, &[Format::Raw], "node", &output, &Quiet).err().unwrap();
+    let error = render(&of(&disk), &[Format::Raw], "node", &output, &Quiet).err().unwrap();
     assert!(error.to_string().contains("node.raw needs 1073741824 MiB of free space"), "{error:#}");
     assert_eq!(names(folder.path()), [""; 0]);
 }

@@ -16,8 +16,9 @@ use crate::host::writeback;
 
 /// Bytes of a buffer, and the most that one write writes.
 const BUFFER: usize = 1 << 20;
-/// How many buffers there are: the writer may be that far ahead of the hasher, which has holes to hash, and gets its flush done.
-const BUFFERS: usize = 96;
+/// How many buffers there are for all files that are written at once: a writer may be that far ahead of its hasher, which has holes to
+/// hash, and gets its flush done.
+pub const BUFFERS: usize = 96;
 /// What a filesystem allocates: a hole that is smaller is no hole.
 const BLOCK: u64 = 4096;
 /// After so many bytes the kernel is told to begin writing them out.
@@ -44,13 +45,18 @@ impl Hashing {
     }
 }
 
-/// Writes `extents` into the empty file `file`. `advance` is told how many bytes of the whole each step got on, and may stop the work.
+/// Writes `extents` into the empty file `file`, with so many `buffers` (at least one) of a MiB. `advance` is told how many bytes of the whole each step got on, and may stop the work.
 /// Then the file is whole and flushed. Gives back the SHA-256 of the whole file, holes included.
-pub fn write(extents: &Extents, file: &File, mut advance: impl FnMut(u64) -> io::Result<()>) -> io::Result<Hashing> {
+pub fn write(
+    extents: &Extents,
+    file: &File,
+    buffers: usize,
+    mut advance: impl FnMut(u64) -> io::Result<()>,
+) -> io::Result<Hashing> {
     file.set_len(extents.len())?;
-    let (full, work) = sync_channel(BUFFERS);
+    let (full, work) = sync_channel(buffers);
     let (give_back, empty) = channel();
-    for _ in 0..BUFFERS {
+    for _ in 0..buffers {
         // The receiver lives in this function.
         let _ = give_back.send(vec![0; BUFFER]);
     }
@@ -199,7 +205,7 @@ mod tests {
         extents.write_to(&plain, 0, |_| Ok(())).unwrap();
         let file = tempfile::tempfile().unwrap();
         let mut seen = 0;
-        let digest = write(&extents, &file, |n| {
+        let digest = write(&extents, &file, 4, |n| {
             seen += n;
             Ok(())
         });
@@ -219,7 +225,7 @@ mod tests {
         for len in [0, 1, 3 * MIB] {
             let extents = Extents::new(len);
             let file = tempfile::tempfile().unwrap();
-            let digest = write(&extents, &file, |_| Ok(())).unwrap().finish().unwrap();
+            let digest = write(&extents, &file, 1, |_| Ok(())).unwrap().finish().unwrap();
             assert_eq!((digest, allocated(&extents)), (extents.digest().unwrap(), 0));
             assert_eq!(file.metadata().unwrap().len(), len);
         }
@@ -228,13 +234,13 @@ mod tests {
     #[test]
     fn an_error_ends_the_work() {
         let file = tempfile::tempfile().unwrap();
-        let error = write(&sample(), &file, |_| Err(io::Error::other("stopped"))).err().unwrap();
+        let error = write(&sample(), &file, 4, |_| Err(io::Error::other("stopped"))).err().unwrap();
         assert_eq!(error.to_string(), "stopped");
         let pack = tempfile::NamedTempFile::new().unwrap();
         let content = Content::packed(crate::tree::Pack::open(pack.path()).unwrap(), 0, 10, Digest::of(b""));
         let mut extents = Extents::new(MIB);
         extents.put_content(0, &content);
-        let error = write(&extents, &file, |_| Ok(())).err().unwrap();
+        let error = write(&extents, &file, 1, |_| Ok(())).err().unwrap();
         assert!(error.to_string().starts_with(&pack.path().display().to_string()), "{error}");
     }
 }

@@ -79,6 +79,7 @@ fn format(text: &str) -> Result<Format, String> {
     match text {
         "raw" => Ok(Format::Raw),
         "qcow2" => Ok(Format::Qcow2),
-        _ => Err("needed raw or qcow2".to_owned()),
+        "oci" => Ok(Format::Oci),
+        _ => Err("needed raw, qcow2 or oci".to_owned()),
     }
 }

@@ -7,13 +7,14 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 
 use super::Context;
+use crate::artefact::oci;
 use crate::commit;
 
 /// Shows what the cache holds, by kind. With --gc or --clear it removes some or all of it. Everything in it can be made or fetched
 /// again, as long as the mirror still has what a lock names.
 #[derive(Debug, Args)]
 pub struct CacheArgs {
-    /// Remove the commits and overlays that no image's last build has
+    /// Remove commits, overlays and OCI layers that no image's last build has
     #[arg(long)]
     gc: bool,
     /// Remove everything
@@ -26,7 +27,10 @@ pub fn run(args: &CacheArgs, context: &Context) -> Result<()> {
     let store = context.store()?;
     let alone = if args.gc || args.clear { Some(store.alone()?) } else { None };
     let pruned = match &alone {
-        Some(alone) if args.gc => Some(commit::prune(&store, alone)?),
+        Some(alone) if args.gc => {
+            let commits = commit::prune(&store, alone)?;
+            Some((commits, oci::prune(&store, alone, commit::objects(&store)?)?))
+        }
         _ => None,
     };
     let mut lines = format!("{}\n", store.root().display());
@@ -47,8 +51,9 @@ pub fn run(args: &CacheArgs, context: &Context) -> Result<()> {
     if args.clear {
         lines += "all removed\n";
     }
-    if let Some(commit::Pruned { objects, overlays, bytes }) = pruned {
-        lines += &format!("removed {objects} files of old commits and {overlays} overlays, {} MiB\n", bytes >> 20);
+    if let Some((commit::Pruned { objects, overlays, bytes }, (layers, compressed))) = pruned {
+        let bytes = (bytes + compressed) >> 20;
+        lines += &format!("removed {objects} files of old commits, {overlays} overlays and {layers} OCI layers, {bytes} MiB\n");
     }
     super::print(&lines)
 }

@@ -123,14 +123,7 @@ fn is_plan(path: &Path) -> bool {
 
 /// Reads a saved plan. What a vendored folder has beside it is taken into the store, checked.
 fn saved_plan(path: &Path, store: &Store) -> Result<Plan> {
-    let text = fs::read_to_string(path).map_err(|error| {
-        Failure::new(Kind::Input, format!("{}: cannot be read: {error}", path.display()))
-            .hint("name a plan that `basalt plan --json` saved")
-    })?;
-    let plan = Plan::parse(&text).map_err(|bad| {
-        Failure::new(Kind::Invalid, format!("{}:{bad}", path.display()))
-            .hint("save it again: basalt plan --json RECIPE > PLAN.json")
-    })?;
+    let plan = read_plan(path)?;
     let folder = path.parent().unwrap_or(Path::new("")).join("store");
     if folder.is_dir() {
         let vendored = Store::open(&folder)?;
@@ -142,6 +135,19 @@ fn saved_plan(path: &Path, store: &Store) -> Result<Plan> {
             store.import_entry(&vendored, lock::OVERLAY_KIND, overlay)?;
         }
     }
+    Ok(plan)
+}
+
+/// Reads a saved plan and nothing else.
+pub fn read_plan(path: &Path) -> Result<Plan> {
+    let text = fs::read_to_string(path).map_err(|error| {
+        Failure::new(Kind::Input, format!("{}: cannot be read: {error}", path.display()))
+            .hint("name a plan that `basalt plan --json` saved")
+    })?;
+    let plan = Plan::parse(&text).map_err(|bad| {
+        Failure::new(Kind::Invalid, format!("{}:{bad}", path.display()))
+            .hint("save it again: basalt plan --json RECIPE > PLAN.json")
+    })?;
     Ok(plan)
 }
 

@@ -7,17 +7,18 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::Args;
 
-use crate::inspect::{self, Deployment, Format, Inspection, Partition};
+use crate::inspect::image::{Image, ImageLayer, Images};
+use crate::inspect::{self, Deployment, Format, Inspected, Inspection, Partition};
 
 const MIB: u64 = 1 << 20;
 
-/// Shows what is on a disk, read from its bytes: partitions, filesystems, deployments with commit, kernel, arguments, layers and
-/// packages. Or prints a file from inside it: DISK:/usr/lib/os-release is one of the deployment, DISK:boot:/grub/grub.cfg one of the
+/// Shows what is in an artefact, read from its bytes. Of a disk: partitions, filesystems, deployments with commit, kernel, arguments,
+/// layers and packages. Of OCI images (an archive or a folder): digest, commit, kernel and layers. Or prints a file from inside it: DISK:/usr/lib/os-release is one of the deployment, DISK:boot:/grub/grub.cfg one of the
 /// partition with that label.
 #[derive(Debug, Args)]
 pub struct InspectArgs {
-    /// A raw or qcow2 disk, and which file in it
-    #[arg(value_name = "DISK[:[LABEL:]/PATH]")]
+    /// A disk (raw or qcow2) or OCI images, and which file in a disk
+    #[arg(value_name = "ARTEFACT[:[LABEL:]/PATH]")]
     what: String,
     /// Print JSON
     #[arg(long)]
@@ -36,11 +37,14 @@ pub fn run(args: &InspectArgs) -> Result<()> {
             _ => Ok(()),
         };
     }
-    let found = inspect::inspect(Path::new(&args.what))?;
+    let found = inspect::inspect_any(Path::new(&args.what))?;
     if args.json {
         return super::print(&(serde_json::to_string_pretty(&found)? + "\n"));
     }
-    super::print(&text(&args.what, &found, args.packages))
+    super::print(&match &found {
+        Inspected::Disk(found) => text(&args.what, found, args.packages),
+        Inspected::Images(found) => images_text(&args.what, found),
+    })
 }
 
 /// The disk, and the path inside it. A file whose own name has a colon is one.
@@ -72,6 +76,36 @@ fn text(what: &str, found: &Inspection, every_package: bool) -> String {
     }
     if found.deployments.is_empty() {
         text.push_str("\nno OSTree deployment\n");
+    }
+    text
+}
+
+fn images_text(what: &str, found: &Images) -> String {
+    let mut text = format!("{what}: {} of {} image(s)\n", found.format, found.images.len());
+    for image in &found.images {
+        let Image { digest, tag, architecture, created, image_version, commit, plan, kernel, size, layers } = image;
+        let _ = writeln!(text, "\nimage {digest}");
+        let mut row = |name: &str, value: &str| {
+            let _ = writeln!(text, "  {name:<9} {value}");
+        };
+        let fields = [
+            ("tag", tag),
+            ("version", image_version),
+            ("plan", plan),
+            ("commit", commit),
+            ("kernel", kernel),
+            ("created", created),
+        ];
+        row("for", architecture);
+        for (name, value) in fields {
+            row(name, value.as_deref().unwrap_or("unknown"));
+        }
+        row("size", &format!("{} MiB in {} layers", size / MIB, layers.len()));
+        for ImageLayer { digest, size, comment, components } in layers {
+            let name = comment.as_deref().unwrap_or("layer");
+            let many = if components.len() > 1 { format!(", {} components", components.len()) } else { String::new() };
+            row("", &format!("{:>6} KiB  {name}{many}  {}", size / 1024, digest.get(..19).unwrap_or(digest)));
+        }
     }
     text
 }

@@ -11,6 +11,7 @@ mod inspect;
 mod lock;
 mod machine;
 mod plan;
+mod push;
 mod report;
 mod test;
 mod vendor;
@@ -69,12 +70,14 @@ enum Verb {
     Boot(boot::BootArgs),
     /// Boot an artefact in QEMU and run the recipe's checks
     Test(test::TestArgs),
-    /// Show what is on a disk, or a file in it
+    /// Show what is in an artefact, or a file of a disk
     Inspect(inspect::InspectArgs),
-    /// Show how two disks differ
+    /// Show how two artefacts, plans or locks differ
     Diff(diff::DiffArgs),
     /// Check artefacts against their manifest
     Verify(verify::VerifyArgs),
+    /// Send an OCI image to a registry
+    Push(push::PushArgs),
     /// Make a folder from which an offline machine builds
     Vendor(vendor::VendorArgs),
     /// Show the cache, or make room in it
@@ -158,6 +161,7 @@ impl Verb {
             Self::Inspect(args) => args.json,
             Self::Diff(args) => args.json,
             Self::Verify(args) => args.json,
+            Self::Push(args) => args.json,
             Self::Vendor(_) | Self::Plan(_) | Self::Boot(_) | Self::Cache(_) => false,
             Self::Schema | Self::Completions { .. } | Self::Man { .. } => false,
         };
@@ -183,6 +187,7 @@ impl Cli {
             Verb::Inspect(args) => inspect::run(&args),
             Verb::Diff(args) => diff::run(&args),
             Verb::Verify(args) => verify::run(&args, &context),
+            Verb::Push(args) => push::run(&args, &context),
             Verb::Vendor(args) => vendor::run(&args, &context),
             Verb::Cache(args) => cache::run(&args, &context),
             Verb::Schema => describe::schema(),

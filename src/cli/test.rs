@@ -12,7 +12,7 @@ use crate::artefact;
 use crate::failure::{Failure, Kind};
 use crate::host::folder;
 use crate::pipeline;
-use crate::plan::{Check, Plan};
+use crate::plan::{Check, Format, Plan};
 use crate::progress::{Stage, Unit};
 use crate::recipe;
 use crate::vm::{self, Expect, Report, Running, Writes};
@@ -83,12 +83,16 @@ pub fn run(args: &TestArgs, context: &Context) -> Result<()> {
     judge(&report, &disk)
 }
 
-/// Builds what is not there yet; answers the first artefact that boots.
+/// Builds what is not there yet; answers the first artefact that boots. A recipe that wants no disk gets one here.
 fn build(plan: &Plan, args: &TestArgs, context: &Context, store: &crate::store::Store) -> Result<PathBuf> {
-    let built = pipeline::build(plan, &plan.outputs, &args.out, store, args.input.offline, &*context.sink)?;
-    let first = built.manifest.artefacts.first();
-    let first = first.ok_or_else(|| Failure::new(Kind::Invalid, "the recipe has no outputs: nothing to boot"))?;
-    Ok(args.out.join(&first.file))
+    let mut formats = plan.outputs.clone();
+    if !formats.iter().any(|format| format.is_disk()) {
+        formats.push(Format::Raw);
+    }
+    let built = pipeline::build(plan, &formats, &args.out, store, args.input.offline, &*context.sink)?;
+    let disk = built.manifest.artefacts.iter().find(|artefact| artefact.format.is_disk());
+    let disk = disk.ok_or_else(|| Failure::new(Kind::Failed, "the build made no disk"))?;
+    Ok(args.out.join(&disk.file))
 }
 
 fn judge(report: &Report, disk: &Path) -> Result<()> {

@@ -13,6 +13,7 @@ use crate::artefact::manifest::{Artefact, Manifest};
 use crate::failure::{Failure, Kind};
 use crate::inspect;
 use crate::inspect::check::{self, Checked, Verdict};
+use crate::inspect::image;
 use crate::pipeline;
 
 /// Reads artefacts again: every digest of the manifest, and the disk itself, which must hold the commit, plan, partitions and kernel
@@ -37,7 +38,9 @@ pub struct VerifyArgs {
 
 /// Runs the verb.
 pub fn run(args: &VerifyArgs, context: &Context) -> Result<()> {
-    let (folder, name) = if args.what.is_dir() { (args.what.clone(), None) } else { split(&args.what)? };
+    // An OCI image is a folder, too.
+    let all = args.what.is_dir() && !image::is_image(&args.what);
+    let (folder, name) = if all { (args.what.clone(), None) } else { split(&args.what)? };
     let (manifest, mut checked) = check::check(&folder, name.as_deref())?;
     if let Some(input) = &args.rebuild {
         checked.extend(rebuilt(input, args.offline, &folder, &manifest, name.as_deref(), context)?);
@@ -86,14 +89,16 @@ fn rebuilt(
     pipeline::build(&plan, &formats, again.path(), &store, offline, &*context.sink)
         .map_err(|error| input::placed(error, &input))?;
     let compare = |artefact: &Artefact| -> Result<Checked> {
-        let open = |folder: &Path| inspect::Disk::open(&folder.join(&artefact.file));
-        let found = inspect::first_difference(&open(again.path())?, &open(folder)?)?;
-        let verdict = match found {
-            None => Verdict::Good,
-            Some(found) => {
-                Verdict::Differs { needed: "what its inputs make".into(), found: format!("at byte {}, {}", found.at, found.what) }
-            }
+        let at = |folder: &Path| folder.join(&artefact.file);
+        let (wanted, found) = (at(again.path()), at(folder));
+        let found = if artefact.format.is_disk() {
+            let found = inspect::first_difference(&inspect::Disk::open(&wanted)?, &inspect::Disk::open(&found)?)?;
+            found.map(|found| format!("at byte {}, {}", found.at, found.what))
+        } else {
+            image::first_difference(&wanted, &found)?
         };
+        let needed = "what its inputs make".to_owned();
+        let verdict = found.map_or(Verdict::Good, |found| Verdict::Differs { needed, found });
         Ok(Checked { file: format!("{} built again", artefact.file), verdict })
     };
     artefacts.into_iter().map(compare).collect()

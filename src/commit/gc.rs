@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 
 use super::known::Known;
 use super::repository::Repository;
+use crate::digest::Digest;
 use crate::lock::OVERLAY_KIND;
 use crate::store::{Alone, Store};
 
@@ -46,6 +47,15 @@ pub fn prune(store: &Store, _alone: &Alone<'_>) -> Result<Pruned> {
         }
     }
     Ok(pruned)
+}
+
+/// Whether the repository of `store` has an object: a file, link or commit.
+///
+/// # Errors
+/// When the repository cannot be opened.
+pub fn objects(store: &Store) -> Result<impl Fn(&Digest) -> bool> {
+    let repository = Repository::open(store)?;
+    Ok(move |object: &Digest| repository.has_file(object) || repository.has_commit(object))
 }
 
 /// The digests of all layers that commits with a ref were made from.

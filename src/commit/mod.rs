@@ -27,15 +27,22 @@ mod var;
 mod write;
 
 pub use assemble::{assemble, merged};
-pub use gc::{Pruned, prune};
-pub use object::{MetadataObject, ObjectKind};
+pub use gc::{Pruned, objects, prune};
+pub use object::{MetadataObject, ObjectKind, xattrs_bytes as xattrs};
 pub use write::write;
 
 use std::collections::BTreeMap;
 
 use crate::architecture::Architecture;
 use crate::digest::Digest;
-use crate::tree::TreePath;
+use crate::tree::{Node, Tree, TreePath};
+
+/// The version of the kernel of a commit's tree. None when it has none: nothing boots from it.
+pub fn kernel_version(tree: &Tree) -> Option<&str> {
+    let modules = TreePath::parse("/usr/lib/modules").ok().and_then(|path| tree.directory(&path))?;
+    let has_kernel = |node: &Node| matches!(node, Node::Directory(inner) if inner.children.contains_key("vmlinuz"));
+    modules.children.iter().find(|(_, node)| has_kernel(node)).map(|(name, _)| name.as_str())
+}
 
 /// Which image a tree becomes.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -124,6 +124,11 @@ pub fn leaf_checksum(leaf: &Leaf) -> io::Result<Digest> {
     Ok(hasher.finish())
 }
 
+/// The extended attributes of a file as the bytes of `a(ayay)`: nothing where there are none.
+pub fn xattrs_bytes(meta: &Meta) -> Vec<u8> {
+    xattrs(meta).data().to_vec()
+}
+
 /// `a(ayay)`: names end with a NUL, and are sorted.
 pub fn xattrs(meta: &Meta) -> Variant {
     let pair = |(name, value): (&String, &Vec<u8>)| {

@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use ostree::gio::prelude::{FileExt, OutputStreamExtManual};
 use ostree::{RepoMode, gio};
 
-use super::object::{MetadataObject, mode, xattrs};
+use super::object::{MetadataObject, ObjectKind, mode, xattrs};
 use crate::digest::Digest;
 use crate::store::{Store, sync_folder};
 use crate::tree::{Leaf, LeafKind};
@@ -71,6 +71,11 @@ impl Repository {
     /// Whether the object of a file or link is there.
     pub fn has_file(&self, checksum: &Digest) -> bool {
         self.object(checksum, self.file_extension).exists()
+    }
+
+    /// Whether a commit is there.
+    pub fn has_commit(&self, checksum: &Digest) -> bool {
+        self.object(checksum, ObjectKind::Commit.extension()).exists()
     }
 
     /// Whether a metadata object is there.

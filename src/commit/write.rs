@@ -13,7 +13,7 @@ use ostree::glib::Variant;
 use super::known::{self, Known};
 use super::object::{self, MetadataObject, Names, ObjectKind};
 use super::repository::Repository;
-use super::{Commit, CommitInfo};
+use super::{Commit, CommitInfo, kernel_version};
 use crate::digest::Digest;
 use crate::host::interrupt;
 use crate::progress::{Sink, Stage, Unit};
@@ -42,7 +42,7 @@ pub fn write(tree: &Tree, info: &CommitInfo, store: &Store, progress: &dyn Sink,
     }
     let mut metadata = Metadata { files: &files, objects: BTreeMap::new() };
     let (names, meta) = metadata.directory(&tree.root, &TreePath::root())?;
-    let checksum = metadata.add(ObjectKind::Commit, object::commit(info, kernel(tree), names, meta));
+    let checksum = metadata.add(ObjectKind::Commit, object::commit(info, kernel_version(tree).unwrap_or_default(), names, meta));
     let (objects, variants): (Vec<_>, Vec<_>) = metadata.objects.into_values().unzip();
     let path = repository.path().to_owned();
     let commit = Arc::new(Commit { checksum, info: info.clone(), repository: path, metadata: objects, files });
@@ -71,15 +71,6 @@ fn length(leaf: &Leaf) -> u64 {
         LeafKind::File(content) => content.len(),
         LeafKind::Symlink(_) => 0,
     }
-}
-
-/// The version of the tree's kernel; empty when it has none (a tree of which nothing boots).
-fn kernel(tree: &Tree) -> &str {
-    let modules = TreePath::parse("/usr/lib/modules").ok().and_then(|path| tree.directory(&path));
-    let has_kernel = |node: &Node| matches!(node, Node::Directory(inner) if inner.children.contains_key("vmlinuz"));
-    modules
-        .and_then(|directory| directory.children.iter().find(|(_, node)| has_kernel(node)))
-        .map_or("", |(name, _)| name.as_str())
 }
 
 /// Names objects, and writes those that the repository does not have.

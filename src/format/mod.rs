@@ -9,4 +9,5 @@ pub mod ext4;
 pub mod extents;
 pub mod fat;
 pub mod gpt;
+pub mod oci;
 pub mod qcow2;

@@ -21,6 +21,7 @@ pub struct Cmd {
     args: Vec<OsString>,
     env: Vec<(String, OsString)>,
     folder: Option<PathBuf>,
+    stderr_kept: usize,
 }
 
 /// What a command that ended well wrote.
@@ -28,7 +29,7 @@ pub struct Cmd {
 pub struct Output {
     /// Standard output.
     pub stdout: Vec<u8>,
-    /// Standard error, its last 64 KiB.
+    /// Standard error, its last 64 KiB unless more was asked for.
     pub stderr: String,
 }
 
@@ -43,7 +44,7 @@ const KEPT: [&str; 9] =
 impl Cmd {
     /// Runs `program`, looked up like a shell does, also in `/usr/sbin`.
     pub fn new(program: &str) -> Self {
-        Self { program: program.to_owned(), args: Vec::new(), env: Vec::new(), folder: None }
+        Self { program: program.to_owned(), args: Vec::new(), env: Vec::new(), folder: None, stderr_kept: STDERR_BYTES }
     }
 
     /// Adds an argument.
@@ -67,6 +68,13 @@ impl Cmd {
         self
     }
 
+    /// Keeps the last `bytes` of what it writes to standard error.
+    #[must_use]
+    pub fn keep_stderr(mut self, bytes: usize) -> Self {
+        self.stderr_kept = bytes;
+        self
+    }
+
     /// Runs in `folder`.
     #[must_use]
     pub fn folder(mut self, folder: &Path) -> Self {
@@ -79,7 +87,8 @@ impl Cmd {
     pub fn run(self) -> Result<Output, Failure> {
         let mut child = self.spawn()?;
         let stdout = child.stdout.take().map(|pipe| thread::spawn(move || read_all(pipe, usize::MAX)));
-        let stderr = child.stderr.take().map(|pipe| thread::spawn(move || read_all(pipe, STDERR_BYTES)));
+        let kept = self.stderr_kept;
+        let stderr = child.stderr.take().map(|pipe| thread::spawn(move || read_all(pipe, kept)));
         let status = wait(&mut child, &self.program)?;
         let collect = |thread: Option<thread::JoinHandle<Vec<u8>>>| thread.and_then(|t| t.join().ok()).unwrap_or_default();
         let stdout = collect(stdout);

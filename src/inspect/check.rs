@@ -9,9 +9,11 @@ use std::path::Path;
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::artefact::manifest::{self, Manifest, SUMS};
+use super::image;
+use crate::artefact::manifest::{self, Listed, Manifest, SUMS};
 use crate::digest::Digest;
 use crate::failure::{Failure, Kind};
+use crate::format::oci;
 use crate::host::interrupt;
 
 /// What was found of one file.
@@ -57,12 +59,15 @@ pub fn check(folder: &Path, name: Option<&str>) -> Result<(Manifest, Vec<Checked
         return Err(Failure::new(Kind::Input, what).hint("name a folder that `basalt build` made, or a file in it").into());
     };
     let mut checked = vec![Checked { file: manifest::FILE.to_owned(), verdict: of_sums(folder) }];
-    for (file, size, sha256) in manifest.files().filter(|(file, ..)| name.is_none_or(|name| name == *file)) {
-        let mut verdict = of_file(&folder.join(file), size, sha256)?;
-        let is_disk = manifest.artefacts.iter().any(|artefact| artefact.file == file);
-        if verdict == Verdict::Good && is_disk {
-            verdict = of_disk(&folder.join(file), &manifest);
-        }
+    for Listed { file, size, sha256, format } in manifest.files().filter(|listed| name.is_none_or(|name| name == listed.file)) {
+        let path = folder.join(file);
+        let verdict = match format {
+            Some(format) if !format.is_disk() => of_image(&path, sha256, &manifest)?,
+            _ => match of_file(&path, size, sha256)? {
+                Verdict::Good if format.is_some() => of_disk(&path, &manifest),
+                verdict => verdict,
+            },
+        };
         checked.push(Checked { file: file.to_owned(), verdict });
     }
     match name {
@@ -120,6 +125,37 @@ fn of_sums(folder: &Path) -> Verdict {
         },
         (_, Err(error)) => unreadable(&error),
     }
+}
+
+/// Whether the image is the one with this digest, every document and layer of it is that of its digest, and it says what the
+/// manifest says of it.
+fn of_image(path: &Path, sha256: Digest, manifest: &Manifest) -> Result<Verdict> {
+    if let Err(error) = fs::metadata(path) {
+        return Ok(unreadable(&error));
+    }
+    let differs = |what: &str, needed: String, found: String| {
+        (needed != found).then(|| Verdict::Differs { needed: format!("{what} {needed}"), found: format!("{what} {found}") })
+    };
+    let read = || -> Result<Option<Verdict>> {
+        let layout = image::Layout::open(path)?;
+        for (descriptor, found, config) in layout.images()? {
+            layout.verify(&found, &config)?;
+            let label = |name: &str| config.config.labels.get(name).cloned().unwrap_or_else(|| "none".to_owned());
+            let verdict = differs("image", oci::digest(&sha256), descriptor.digest.clone())
+                .or_else(|| differs("commit", manifest.commit.to_hex(), label("ostree.commit")))
+                .or_else(|| differs("plan", manifest.plan.to_string(), label("org.basalt.plan")));
+            if verdict.is_some() {
+                return Ok(verdict);
+            }
+        }
+        Ok(None)
+    };
+    let found = read();
+    interrupt::check()?;
+    Ok(match found {
+        Ok(verdict) => verdict.unwrap_or(Verdict::Good),
+        Err(error) => Verdict::Differs { needed: "an image that is whole".into(), found: format!("{error:#}") },
+    })
 }
 
 /// Whether the disk itself says what the manifest says of it.

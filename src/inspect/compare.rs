@@ -70,9 +70,9 @@ pub fn compare(old: &Path, new: &Path) -> Result<Comparison> {
     })
 }
 
-type Values = BTreeMap<String, String>;
+pub(super) type Values = BTreeMap<String, String>;
 
-fn changed(old: &Values, new: &Values) -> Vec<Change> {
+pub(super) fn changed(old: &Values, new: &Values) -> Vec<Change> {
     let names: std::collections::BTreeSet<_> = old.keys().chain(new.keys()).collect();
     let change = |name: &String| Change { what: name.clone(), old: old.get(name).cloned(), new: new.get(name).cloned() };
     names.into_iter().map(change).filter(|change| change.old != change.new).collect()

@@ -2,16 +2,18 @@
 //!
 //! ```text
 //! path --open--> Disk { partitions, volumes } --deployment::all--> [Deployment]    Disk + "LABEL:/path" --file--> bytes
-//! (Disk, Disk) --compare--> Comparison
+//! (Disk, Disk) --compare--> Comparison          OCI archive or folder --image::inspect--> Images
 //! ```
 //!
-//! To add a kind of artefact: a file here that answers with an [`Inspection`], a line in [`inspect`].
+//! To add a kind of artefact: a file here, a variant of [`Inspected`].
 
 pub mod check;
 mod compare;
+pub mod contents;
 mod deployment;
 mod disk;
 mod files;
+pub mod image;
 mod locate;
 mod resolve;
 
@@ -30,7 +32,17 @@ use crate::failure::{Failure, Kind};
 /// The version of the JSON form.
 pub const VERSION: u32 = 1;
 
-/// What was found.
+/// What an artefact says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Inspected {
+    /// It is a disk.
+    Disk(Inspection),
+    /// It holds images for a registry.
+    Images(image::Images),
+}
+
+/// What was found on a disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Inspection {
@@ -48,6 +60,14 @@ pub struct Inspection {
     pub partitions: Vec<Partition>,
     /// The OSTree deployments on it.
     pub deployments: Vec<Deployment>,
+}
+
+/// Inspects the artefact at `path`, whatever it is.
+///
+/// # Errors
+/// As [`inspect`] and [`image::inspect`].
+pub fn inspect_any(path: &Path) -> Result<Inspected> {
+    if image::is_image(path) { image::inspect(path).map(Inspected::Images) } else { inspect(path).map(Inspected::Disk) }
 }
 
 /// Inspects the disk at `path`.

@@ -143,7 +143,7 @@ mod tests {
             "time          2026-05-28T20:26:40Z\n",
             "layers        1. overlay 10-basalt-node (",
             "                 enable systemd-networkd.service, ssh.service, basalt-firstboot.service\n",
-            "outputs       raw, qcow2\n",
+            "outputs       raw, qcow2, oci\n",
             "disk          sectors of 512 bytes; ESP as small as fits, boot as small as fits, root",
         ] {
             assert!(text.contains(part), "{part}\n---\n{text}");

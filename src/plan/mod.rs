@@ -216,6 +216,18 @@ pub enum Format {
     Raw,
     /// The disk for QEMU.
     Qcow2,
+    /// The OSTree commit as a container image, for a registry: an OCI folder.
+    Oci,
+}
+
+impl Format {
+    /// Whether a machine can boot it.
+    pub const fn is_disk(self) -> bool {
+        match self {
+            Self::Raw | Self::Qcow2 => true,
+            Self::Oci => false,
+        }
+    }
 }
 
 /// The identity of a plan: the digest of everything that decides bytes.

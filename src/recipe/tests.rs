@@ -206,7 +206,10 @@ fn what_is_wrong_is_named_with_its_place() {
                 "r.toml:6:9: update.image: needed a container image without a transport before it, found \"docker://r.example.org/a\"",
             ],
         ),
-        ("[outputs]\nformats = [\"vmdk\"]", &["r.toml:6:12: outputs.formats[1]: needed \"raw\" or \"qcow2\", found \"vmdk\""]),
+        (
+            "[outputs]\nformats = [\"vmdk\"]",
+            &["r.toml:6:12: outputs.formats[1]: needed \"raw\" or \"qcow2\" or \"oci\", found \"vmdk\""],
+        ),
         ("[[check]]\nname = \"x\"\nrun = []", &["r.toml:7:7: check.run: needed a program and its arguments, found none"]),
         (
             "[[overlay]]\npath = \"none\"",

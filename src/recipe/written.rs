@@ -216,7 +216,7 @@ pub struct Update {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Outputs {
-    /// Formats of the disk. Without it: `["raw"]`.
+    /// What to make: the disk as `raw` or `qcow2`, the image for a registry as `oci`. Without it: `["raw"]`.
     pub formats: Option<Placed<Vec<Placed<Format>>>>,
 }
 

@@ -24,7 +24,7 @@ pub use boot::value as os_release;
 use anyhow::Result;
 
 use crate::architecture::Architecture;
-use crate::commit::Commit;
+use crate::commit::{self, Commit};
 use crate::digest::{Digest, Hasher};
 use crate::failure::{Failure, Kind};
 use crate::tree::{Content, Directory, Meta, Node, Tree, TreePath};
@@ -178,12 +178,9 @@ impl Layout<'_> {
 /// [`Kind::Invalid`]: kernel or initramfs is missing; the error names the Debian package.
 pub fn kernel(tree: &Tree, remember: impl FnOnce(&Digest, &dyn Fn() -> Result<Digest>) -> Result<Digest>) -> Result<Kernel> {
     let folder = TreePath::parse("/usr/lib/modules")?;
-    let has_kernel = |node: &Node| matches!(node, Node::Directory(inner) if inner.children.contains_key("vmlinuz"));
-    let version = tree
-        .directory(&folder)
-        .and_then(|directory| directory.children.iter().find(|(_, node)| has_kernel(node)))
-        .map(|(name, _)| name.clone())
-        .ok_or_else(|| missing("/usr/lib/modules/<version>/vmlinuz", "linux-image-amd64"))?;
+    let version = commit::kernel_version(tree)
+        .ok_or_else(|| missing("/usr/lib/modules/<version>/vmlinuz", "linux-image-amd64"))?
+        .to_owned();
     let file = |name: &str| {
         let path = folder.join(&version).join(name);
         let meta = tree.get(&path).map(|node| Meta { mtime: 0, ..node.meta().clone() });

@@ -3,11 +3,13 @@
 //! Each case has folders of its own and, where it builds, its own copy of a warm cache: see [`qemu_tests::Warm`].
 
 mod accounts;
+mod diff;
 mod documents;
 mod inputs;
 mod inspect;
 mod layers;
 mod mirror;
+mod oci;
 mod readback;
 mod recipes;
 mod same_bytes;

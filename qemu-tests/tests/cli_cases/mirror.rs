@@ -110,7 +110,7 @@ fn cli_a_base_without_a_kernel_is_refused_and_not_kept() -> Result<()> {
     let warm = Warm::new()?;
     let mirror = Mirror::new(&warm, &packages(&warm.recipe.with_extension("lock"))?)?;
     let recipe = small(&warm, &mirror, "adduser")?;
-    for folder in ["base", "ostree"] {
+    for folder in ["base", "ostree", "oci-layer"] {
         fs::remove_dir_all(warm.cache.join(folder))?;
     }
     let ran = warm.basalt(["build", "--out", "out"]).arg(&recipe).run(&warm.scratch)?.exits(3);

@@ -37,7 +37,7 @@ fn cli_bytes_do_not_depend_on_settings() -> Result<()> {
         if name == COMMITS {
             warm.forget_commit()?;
         }
-        let mut build = warm.build("out")?.arg("--format").arg("raw,qcow2").under(under);
+        let mut build = warm.build("out")?.arg("--format").arg("raw,qcow2,oci").under(under);
         for (variable, value) in variables {
             build = build.env(variable, value);
         }
@@ -97,7 +97,7 @@ fn soak_reproducible_cold() -> Result<()> {
         let warm = Warm::apart()?;
         fs::remove_dir_all(warm.cache.join("base"))?;
         warm.give_to(account)?;
-        let build = warm.build("out")?.arg("--format").arg("raw,qcow2").env("TZ", zone).account(account);
+        let build = warm.build("out")?.arg("--format").arg("raw,qcow2,oci").env("TZ", zone).account(account);
         build.under(["taskset", "--cpu-list", cpus]).run(&warm.scratch)?.exits(0);
         assert_eq!(warm.manifest("out")?, expected, "{account:?}, {zone}, processors {cpus}");
     }

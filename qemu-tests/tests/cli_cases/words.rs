@@ -61,7 +61,7 @@ fn cli_a_wrong_command_line_is_a_usage_error() -> Result<()> {
         (&[], "Usage:"),
         (&["bild"], "build"),
         (&["build"], "<RECIPE|PLAN>"),
-        (&["build", "r.toml", "--format", "vmdk"], "needed raw or qcow2"),
+        (&["build", "r.toml", "--format", "vmdk"], "needed raw, qcow2 or oci"),
         (&["build", "r.toml", "--arch", "riscv64"], "needed amd64 or arm64"),
         (&["boot", "disk.raw"], "boot needs a terminal"),
     ];
@@ -86,7 +86,7 @@ fn cli_a_slip_is_told_with_the_next_step_before_any_work() -> Result<()> {
     let table: [Slip<'_>; 17] = [
         (&["bild", "r.toml"], 2, "unrecognized subcommand 'bild'", "a similar subcommand exists: 'build'"),
         (&["build", "r.toml", "--fromat", "raw"], 2, "unexpected argument '--fromat'", "a similar argument exists: '--format'"),
-        (&["build", "r.toml", "--format", "qcow"], 2, "invalid value 'qcow' for '--format <FORMAT>'", "needed raw or qcow2"),
+        (&["build", "r.toml", "--format", "qcow"], 2, "invalid value 'qcow' for '--format <FORMAT>'", "needed raw, qcow2 or oci"),
         (&["completions", "basch"], 2, "invalid value 'basch'", "a similar value exists: 'bash'"),
         (&["build", "dir"], 4, "dir: cannot be read: Is a directory", "name the recipe in it (a .toml file)"),
         (&["build", "file"], 3, "file:1:6: not TOML: ", "expected `=`"),

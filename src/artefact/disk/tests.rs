@@ -59,7 +59,7 @@ fn sectors(sector_size: u32) -> plan::Disk {
 /// Writes the disk and, beside it, each partition.
 fn write_out(disk: &Disk, folder: &Path) -> (PathBuf, Vec<PathBuf>) {
     let image = folder.join("disk");
-    write::write(&disk.extents, &File::create(&image).unwrap(), |_| Ok(())).unwrap();
+    write::write(&disk.extents, &File::create(&image).unwrap(), 4, |_| Ok(())).unwrap();
     let cut = |partition: &Partition| {
         let out = folder.join(&partition.label);
         let option = |name: &str, value: &Path| format!("{name}={}", value.display());

@@ -1,0 +1,127 @@
+//! A real registry on loopback: Debian's docker-registry, with TLS and a login.
+
+use std::fs;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{Scratch, free_port, repository};
+
+/// The only login, and its hash for the registry (bcrypt). The registry lives as long as a case.
+const LOGIN: &str = "case:only-for-this-case";
+const HTPASSWD: &str = "case:$2y$04$eo.xRLmHZiXFW1GGl1n1GeNBrthi.8ufKrWC/Fzx2T38MxGW8QZ1m\n";
+/// How long it may take to listen.
+const START: Duration = Duration::from_secs(30);
+
+/// A running registry; it ends with this value.
+#[derive(Debug)]
+pub struct Registry {
+    child: Child,
+    /// `localhost:PORT`.
+    pub host: String,
+    /// A folder with the certificate of its authority: `ca.crt`.
+    pub certificates: PathBuf,
+    /// A login that it takes (auth.json).
+    pub auth_file: PathBuf,
+}
+
+impl Registry {
+    /// With nothing in it.
+    pub fn start(scratch: &Scratch) -> Result<Self> {
+        let program = program()?;
+        let folder = scratch.folder("registry")?;
+        let certificates = scratch.folder("registry-ca")?;
+        let at = |name: &str| folder.join(name).display().to_string();
+        certificate(&folder, &certificates.join("ca.crt"))?;
+        fs::write(folder.join("htpasswd"), HTPASSWD)?;
+        let port = free_port()?;
+        let host = format!("localhost:{port}");
+        let config = format!(
+            "version: 0.1\nlog: {{level: warn}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp:\n  addr: 127.0.0.1:{port}\n  \
+             secret: of-this-case\n  tls: {{certificate: {}, key: {}}}\nauth: {{htpasswd: {{realm: case, path: {}}}}}\n",
+            at("data"),
+            certificates.join("ca.crt").display(),
+            at("key.pem"),
+            at("htpasswd"),
+        );
+        fs::write(folder.join("config.yml"), config)?;
+        let log = fs::File::create(folder.join("log"))?;
+        let child = Command::new(&program)
+            .arg("serve")
+            .arg(folder.join("config.yml"))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| program.display().to_string())?;
+        let auth_file = auth_file(scratch, &host, LOGIN)?;
+        let mut registry = Self { child, host, certificates, auth_file };
+        let begin = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            let ended = registry.child.try_wait()?;
+            let log = fs::read_to_string(folder.join("log"))?;
+            ensure!(ended.is_none() && begin.elapsed() < START, "docker-registry does not listen: {log}");
+            thread::sleep(Duration::from_millis(50));
+        }
+        Ok(registry)
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Writes an auth.json with one login, `user:password`.
+pub fn auth_file(scratch: &Scratch, host: &str, login: &str) -> Result<PathBuf> {
+    let encoded =
+        Command::new("base64").arg("--wrap=0").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().and_then(|mut child| {
+            std::io::Write::write_all(&mut child.stdin.take().ok_or(std::io::ErrorKind::BrokenPipe)?, login.as_bytes())?;
+            child.wait_with_output()
+        })?;
+    let auth = String::from_utf8(encoded.stdout)?;
+    let json = serde_json::json!({ "auths": { host: { "auth": auth } } });
+    scratch.write(&format!("auth-{}.json", login.len()), json.to_string())
+}
+
+/// A key and a certificate for localhost that signs itself.
+fn certificate(folder: &Path, to: &Path) -> Result<()> {
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
+        .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
+        .arg("-keyout")
+        .arg(folder.join("key.pem"))
+        .arg("-out")
+        .arg(to)
+        .output()
+        .context("openssl (apt install openssl)")?;
+    ensure!(made.status.success(), "openssl req: {}", String::from_utf8_lossy(&made.stderr));
+    Ok(())
+}
+
+/// docker-registry's program. Its Debian package would start a service, so that it is unpacked and not installed.
+fn program() -> Result<PathBuf> {
+    let folder = repository().join("target/docker-registry");
+    let program = folder.join("usr/bin/docker-registry");
+    if program.is_file() {
+        return Ok(program);
+    }
+    let scratch = Scratch::new()?;
+    let run = |command: &mut Command| -> Result<()> {
+        let output = command.current_dir(scratch.path()).output().with_context(|| format!("{command:?}"))?;
+        ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    };
+    run(Command::new("apt-get").args(["-o", "APT::Sandbox::User=", "download", "docker-registry"]))?;
+    let entries = fs::read_dir(scratch.path())?.collect::<Result<Vec<_>, _>>()?;
+    let package =
+        entries.iter().map(fs::DirEntry::path).find(|path| path.extension().is_some_and(|extension| extension == "deb"));
+    run(Command::new("dpkg-deb").arg("--extract").arg(package.context("apt-get download left no package")?).arg(&folder))?;
+    Ok(program)
+}

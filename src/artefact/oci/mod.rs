@@ -1,0 +1,116 @@
+//! The OCI image: the OSTree commit in layers, as ostree-ext encapsulates one, in a folder that skopeo and podman take.
+//!
+//! ```text
+//! Tree --component--> [Chunk] --layer--> [Blob] (cached by what is in them) --image--> manifest --folder--> files
+//! ```
+//!
+//! A file belongs to the package or layer that brought it ([`component`]); what changes together lies in one layer of the image
+//! ([`chunk`]); so a layer that nobody touched keeps its digest, and neither a registry nor a node moves it again. Format: "tar
+//! stream layout", version 1, of the crate ostree-ext.
+
+mod chunk;
+mod component;
+pub mod folder;
+mod image;
+mod layer;
+#[cfg(test)]
+mod tests;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use anyhow::{Context, Result};
+
+use crate::architecture::Architecture;
+use crate::commit::Commit;
+use crate::digest::Digest;
+use crate::host::interrupt;
+use crate::layer::Layer;
+use crate::lock::LockedPackage;
+use crate::plan::PlanId;
+use crate::progress::{Sink, Stage, Unit};
+use crate::store::Store;
+use crate::tree::Tree;
+use layer::Blob;
+
+pub use folder::Folder;
+pub use layer::prune;
+
+/// What becomes an image.
+pub struct Subject<'a> {
+    /// Name of the image.
+    pub name: &'a str,
+    /// Its version: also its tag.
+    pub version: &'a str,
+    /// Of its plan.
+    pub plan: PlanId,
+    /// What it runs on.
+    pub architecture: Architecture,
+    /// Its time, in seconds since 1970.
+    pub time: i64,
+    /// The commit.
+    pub commit: &'a Commit,
+    /// The commit's tree.
+    pub tree: &'a Tree,
+    /// What the tree was merged from, lowest first.
+    pub layers: &'a [Layer],
+    /// The packages of the lowest layer.
+    pub packages: &'a [LockedPackage],
+}
+
+/// The image. Layers that the store does not have are compressed now.
+///
+/// # Errors
+/// When a content cannot be read, or the cache cannot be written.
+pub fn layout(subject: &Subject<'_>, store: &Store, sink: &dyn Sink) -> Result<Folder> {
+    let components = component::Components::of(subject)?;
+    let chunks = chunk::pack(subject, &components)?;
+    let jobs: Vec<_> = std::iter::once(layer::Job::Commit).chain(chunks.iter().map(layer::Job::Chunk)).collect();
+    let stage = Stage::start(sink, "layers", subject.name, Some(jobs.len() as u64), Unit::Items);
+    let blobs = compress(subject, &jobs, store, stage)?;
+    let image = image::describe(subject, &jobs, &blobs)?;
+    Folder::of(&image, &blobs)
+}
+
+/// The blob of each job, in their order. All processors work.
+fn compress(subject: &Subject<'_>, jobs: &[layer::Job<'_>], store: &Store, stage: Stage<'_>) -> Result<Vec<Arc<Blob>>> {
+    let next = AtomicUsize::new(0);
+    let stage = Mutex::new((stage, true));
+    let work = || -> Result<Vec<(usize, Arc<Blob>)>> {
+        let mut done = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(job) = jobs.get(index) else { return Ok(done) };
+            interrupt::check()?;
+            let blob = layer::blob(subject, job, store).with_context(|| format!("layer {} of the OCI image", job.name()))?;
+            if let Ok(mut stage) = stage.lock() {
+                stage.0.advance(1);
+                stage.1 &= blob.cached;
+            }
+            done.push((index, Arc::new(blob)));
+        }
+    };
+    let mut blobs = thread::scope(|scope| {
+        let threads: Vec<_> = (0..thread::available_parallelism().map_or(1, usize::from)).map(|_| scope.spawn(work)).collect();
+        let joined = threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        joined.collect::<Result<Vec<_>>>().map(|all| all.into_iter().flatten().collect::<Vec<_>>())
+    })?;
+    blobs.sort_by_key(|(index, _)| *index);
+    let (stage, cached) = stage.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    stage.finish(cached);
+    Ok(blobs.into_iter().map(|(_, blob)| blob).collect())
+}
+
+/// A document of the image, with its digest.
+struct Document {
+    bytes: Vec<u8>,
+    sha256: Digest,
+}
+
+impl Document {
+    fn of(value: &impl serde::Serialize) -> Result<Self> {
+        let bytes = serde_json::to_vec(value)?;
+        Ok(Self { sha256: Digest::of(&bytes), bytes })
+    }
+}

@@ -1,0 +1,91 @@
+//! `basalt push`: an OCI image goes to a registry.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::Context;
+use crate::artefact::manifest;
+use crate::failure::{Failure, Kind};
+use crate::format::oci;
+use crate::inspect::image::{Layout, is_image};
+use crate::plan::Format;
+use crate::progress::{Stage, Unit};
+use crate::registry::{self, Access};
+
+/// Sends an OCI image to a registry, with the login that podman, docker and skopeo use. Only layers that the registry lacks are sent;
+/// pushed again after a failure, it goes on where it stopped.
+#[derive(Debug, Args)]
+pub struct PushArgs {
+    /// An OCI archive or folder, or a folder that build made
+    #[arg(value_name = "ARTEFACT")]
+    what: PathBuf,
+    /// REGISTRY/PATH:TAG; without a tag it gets the image's version
+    #[arg(value_name = "IMAGE")]
+    image: String,
+    /// A login (auth.json) [default: where skopeo login puts it]
+    #[arg(long, value_name = "FILE")]
+    authfile: Option<PathBuf>,
+    /// A folder with the certificate (*.crt) of the registry's authority
+    #[arg(long, value_name = "DIR")]
+    cert_dir: Option<PathBuf>,
+    /// How often to try again, with growing pauses
+    #[arg(long, value_name = "TIMES", default_value_t = 3)]
+    retry: u32,
+    /// Say what would be sent, and send nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Runs the verb.
+pub fn run(args: &PushArgs, context: &Context) -> Result<()> {
+    let path = image(args)?;
+    let images = Layout::open(&path)?.images()?;
+    let [(descriptor, found, _)] = images.as_slice() else {
+        let what = format!("{}: needed one image, found {}", path.display(), images.len());
+        return Err(Failure::new(Kind::Input, what).hint("name an image that `basalt build --format oci` made").into());
+    };
+    let tag = descriptor.annotations.get(oci::REF_NAME).map_or("latest", String::as_str);
+    let to = registry::destination(&args.image, tag)?;
+    let size: u64 = found.layers.iter().map(|layer| layer.size).sum();
+    let name = to.trim_start_matches("docker://");
+    if args.dry_run {
+        return super::print(&format!("{name}\n  {} layers, at most {} KiB\n", found.layers.len(), size / 1024));
+    }
+    let access = Access { auth_file: args.authfile.clone(), certificates: args.cert_dir.clone(), retries: args.retry };
+    let stage = Stage::start(&*context.sink, "push", name, None, Unit::None);
+    let sent = registry::push(&path, found, &to, &access)?;
+    stage.finish(sent.new.is_some_and(|(layers, _)| layers == 0));
+    if args.json {
+        let result = serde_json::json!({
+            "version": crate::progress::VERSION, "event": "pushed", "image": name, "digest": sent.digest,
+            "layers": sent.layers, "layers-sent": sent.new.map(|(layers, _)| layers),
+            "bytes": size, "bytes-sent": sent.new.map(|(_, bytes)| bytes),
+        });
+        return super::print(&format!("{result}\n"));
+    }
+    let (path, _tag) = name.rsplit_once(':').unwrap_or((name, ""));
+    let new = sent.new.map_or_else(
+        || "the layers that were not there".to_owned(),
+        |(layers, bytes)| format!("{layers} of {} layers, {} of {} KiB", sent.layers, bytes / 1024, size / 1024),
+    );
+    super::print(&format!("{name}\n  digest  {path}@{}\n  sent    {new}\n", sent.digest))
+}
+
+/// The image that is meant: in a folder that build made, the one of its manifest.
+fn image(args: &PushArgs) -> Result<PathBuf> {
+    if !args.what.is_dir() || is_image(&args.what) {
+        return Ok(args.what.clone());
+    }
+    let found = manifest::read(&args.what)?;
+    let artefact = found.iter().flat_map(|found| &found.artefacts).find(|artefact| artefact.format == Format::Oci);
+    let artefact = artefact.ok_or_else(|| {
+        Failure::new(Kind::Input, format!("{}: needed an OCI image in it, found none", args.what.display()))
+            .hint("build one: basalt build RECIPE --format oci")
+    })?;
+    Ok(args.what.join(&artefact.file))
+}
