@@ -98,7 +98,7 @@ impl<'de> Deserialize<'de> for Digest {
 }
 
 /// Computes a digest piece by piece.
-#[derive(Default, Clone)]
+#[derive(Default, Clone, Debug)]
 pub struct Hasher(sha2::Sha256);
 
 impl Hasher {
@@ -126,6 +126,39 @@ impl Write for Hasher {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// Passes bytes on, and knows their digest and number.
+#[derive(Debug)]
+pub struct Digesting<W> {
+    inner: W,
+    hasher: Hasher,
+    len: u64,
+}
+
+impl<W> Digesting<W> {
+    /// Passes them on to `inner`.
+    pub fn new(inner: W) -> Self {
+        Self { inner, hasher: Hasher::new(), len: 0 }
+    }
+
+    /// The digest of all bytes, how many there were, and where they went.
+    pub fn finish(self) -> (Digest, u64, W) {
+        (self.hasher.finish(), self.len, self.inner)
+    }
+}
+
+impl<W: Write> Write for Digesting<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.inner.write(bytes)?;
+        self.hasher.update(&bytes[..n]);
+        self.len += n as u64;
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
     }
 }
 

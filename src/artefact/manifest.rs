@@ -257,8 +257,13 @@ fn is_whole(folder: &Path, listed: Listed<'_>) -> Result<bool> {
     if format == Some(Format::Oci) {
         return oci::folder::is_whole(&path, &sha256);
     }
+    is_whole_file(&path, size, &sha256)
+}
+
+/// Whether the file at `path` is the one of this length and digest; an error when it cannot be read, which says nothing of either.
+pub(super) fn is_whole_file(path: &Path, size: u64, sha256: &Digest) -> Result<bool> {
     let unreadable = || format!("{}: cannot be read", path.display());
-    let file = match File::open(&path) {
+    let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(error).with_context(unreadable),
@@ -269,13 +274,13 @@ fn is_whole(folder: &Path, listed: Listed<'_>) -> Result<bool> {
     let digest = Digest::of_reader(Stoppable(file));
     interrupt::check()?;
     let (found, _) = digest.with_context(unreadable)?;
-    Ok(found == sha256)
+    Ok(found == *sha256)
 }
 
-/// A file whose reading ends when we are interrupted.
-pub(crate) struct Stoppable(pub(crate) File);
+/// Something whose reading ends when we are interrupted.
+pub(crate) struct Stoppable<R>(pub(crate) R);
 
-impl Read for Stoppable {
+impl<R: Read> Read for Stoppable<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         interrupt::check_io()?;
         self.0.read(buffer)

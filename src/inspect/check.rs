@@ -127,15 +127,17 @@ fn of_sums(folder: &Path) -> Verdict {
     }
 }
 
+/// A verdict when what was found is another one.
+fn differs(what: &str, needed: String, found: String) -> Option<Verdict> {
+    (needed != found).then(|| Verdict::Differs { needed: format!("{what} {needed}"), found: format!("{what} {found}") })
+}
+
 /// Whether the image is the one with this digest, every document and layer of it is that of its digest, and it says what the
 /// manifest says of it.
 fn of_image(path: &Path, sha256: Digest, manifest: &Manifest) -> Result<Verdict> {
     if let Err(error) = fs::metadata(path) {
         return Ok(unreadable(&error));
     }
-    let differs = |what: &str, needed: String, found: String| {
-        (needed != found).then(|| Verdict::Differs { needed: format!("{what} {needed}"), found: format!("{what} {found}") })
-    };
     let read = || -> Result<Option<Verdict>> {
         let layout = image::Layout::open(path)?;
         for (descriptor, found, config) in layout.images()? {
@@ -163,9 +165,6 @@ fn of_disk(path: &Path, manifest: &Manifest) -> Verdict {
     let found = match super::inspect(path) {
         Ok(found) => found,
         Err(error) => return Verdict::Differs { needed: "a disk that can be read".into(), found: format!("{error:#}") },
-    };
-    let differs = |what: &str, needed: String, found: String| {
-        (needed != found).then(|| Verdict::Differs { needed: format!("{what} {needed}"), found: format!("{what} {found}") })
     };
     let deployment = found.deployments.first();
     let text = |value: Option<&String>| value.cloned().unwrap_or_else(|| "none".to_owned());

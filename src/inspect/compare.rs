@@ -137,13 +137,23 @@ fn files_of(old: &Disk, new: &Disk) -> Result<Vec<FileChange>> {
         (one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), other)
     });
     let (Some((one, before)), Some((other, after))) = (one?, other?) else { return Ok(Vec::new()) };
+    file_differences(&before, &after, |file| kind(file).to_owned(), |old, new| file_changes((&one, old), (&other, new)))
+}
+
+/// The files that only one side has, and those of both with what `changes` finds. `kind` is a word for what a file is.
+pub(super) fn file_differences<T>(
+    before: &BTreeMap<String, T>,
+    after: &BTreeMap<String, T>,
+    kind: impl Fn(&T) -> String,
+    changes: impl Fn(&T, &T) -> Result<Vec<Change>>,
+) -> Result<Vec<FileChange>> {
     let paths: std::collections::BTreeSet<_> = before.keys().chain(after.keys()).collect();
     let mut found = Vec::new();
     for path in paths {
         let changes = match (before.get(path), after.get(path)) {
-            (Some(old), Some(new)) => file_changes((&one, old), (&other, new))?,
-            (Some(old), None) => vec![Change { what: "removed".into(), old: Some(kind(old).into()), new: None }],
-            (None, new) => vec![Change { what: "added".into(), old: None, new: new.map(|new| kind(new).into()) }],
+            (Some(old), Some(new)) => changes(old, new)?,
+            (Some(old), None) => vec![Change { what: "removed".into(), old: Some(kind(old)), new: None }],
+            (None, new) => vec![Change { what: "added".into(), old: None, new: new.map(&kind) }],
         };
         if !changes.is_empty() {
             found.push(FileChange { path: path.clone(), changes });

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use flate2::read::MultiGzDecoder;
 use tar::EntryType;
 
-use super::compare::{Change, Comparison, FileChange, Values, changed};
+use super::compare::{Comparison, Values, changed, file_differences};
 use super::image::{Image, Layout, describe};
 use crate::digest::Digest;
 use crate::failure::{Failure, Kind};
@@ -37,19 +37,8 @@ pub fn compare(old: &Path, new: &Path) -> Result<Comparison> {
     let (mut was, mut is) = (Files::new(), Files::new());
     read_new(&one, &had, &has, &mut was).with_context(|| old.display().to_string())?;
     read_new(&other, &has, &had, &mut is).with_context(|| new.display().to_string())?;
-    let mut files = Vec::new();
-    let paths: std::collections::BTreeSet<_> = was.keys().chain(is.keys()).collect();
-    for path in paths {
-        let kind = |values: &Values| values.get("kind").cloned();
-        let changes = match (was.get(path), is.get(path)) {
-            (Some(old), Some(new)) => changed(old, new),
-            (Some(old), None) => vec![Change { what: "removed".into(), old: kind(old), new: None }],
-            (None, new) => vec![Change { what: "added".into(), old: None, new: new.and_then(kind) }],
-        };
-        if !changes.is_empty() {
-            files.push(FileChange { path: path.clone(), changes });
-        }
-    }
+    let kind = |file: &Values| file.get("kind").cloned().unwrap_or_default();
+    let files = file_differences(&was, &is, kind, |old, new| Ok(changed(old, new)))?;
     Ok(Comparison { version: super::VERSION, fields: changed(&fields(&before), &fields(&after)), packages: Vec::new(), files })
 }
 

@@ -9,7 +9,8 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::digest::{Digest, Hasher};
+use crate::artefact::manifest::Stoppable;
+use crate::digest::Digest;
 use crate::failure::{Failure, Kind};
 use crate::format::oci::{self, Config, Descriptor, Index, Manifest};
 use crate::host::interrupt;
@@ -157,20 +158,9 @@ impl Layout {
         for (index, layer) in manifest.layers.iter().enumerate() {
             let digest = self.digest(layer)?;
             let name = oci::blob_path(&digest);
-            let mut hasher = Hasher::new();
-            let mut reader = self.reader(&name)?;
-            let mut buffer = vec![0; 1 << 18];
-            let mut size = 0;
-            loop {
-                interrupt::check()?;
-                let n = reader.read(&mut buffer).with_context(|| name.clone())?;
-                if n == 0 {
-                    break;
-                }
-                hasher.update(&buffer[..n]);
-                size += n as u64;
-            }
-            let found = hasher.finish();
+            let read = Digest::of_reader(Stoppable(self.reader(&name)?));
+            interrupt::check()?;
+            let (found, size) = read.with_context(|| name.clone())?;
             if (size, found) != (layer.size, digest) {
                 let what = format!("needed {} bytes, sha256 {digest}; found {size} bytes, sha256 {found}", layer.size);
                 return Err(self.damaged(&format!("{} ({name})", layer_name(config, index)), &what).into());
@@ -269,10 +259,14 @@ pub fn first_difference(wanted: &Path, found: &Path) -> Result<Option<String>> {
     Ok(difference.unwrap_or_else(|error| Some(format!("{error:#}"))))
 }
 
+/// What the maker of a layer says of it.
+fn comment(config: &Config, index: usize) -> Option<&String> {
+    config.history.iter().filter(|one| !one.empty_layer).nth(index).and_then(|made| made.comment.as_ref())
+}
+
 /// What people call a layer.
 fn layer_name(config: &Config, index: usize) -> String {
-    let made = config.history.iter().filter(|one| !one.empty_layer).nth(index);
-    made.and_then(|made| made.comment.as_ref()).map_or_else(|| format!("layer {}", index + 1), |name| format!("layer {name}"))
+    comment(config, index).map_or_else(|| format!("layer {}", index + 1), |name| format!("layer {name}"))
 }
 
 /// Inspects the archive or folder at `path`.
@@ -292,7 +286,7 @@ pub(super) fn describe(descriptor: Descriptor, manifest: &Manifest, config: &Con
     let layer = |(index, layer): (usize, &Descriptor)| ImageLayer {
         digest: layer.digest.clone(),
         size: layer.size,
-        comment: config.history.iter().filter(|one| !one.empty_layer).nth(index).and_then(|one| one.comment.clone()),
+        comment: comment(config, index).cloned(),
         components: layer
             .annotations
             .get("ostree.components")

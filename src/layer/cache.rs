@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
-use crate::digest::Digest;
+use crate::digest::{Digest, Digesting};
 use crate::host::interrupt;
 use crate::tree::{Content, Directory, Leaf, LeafKind, Node, Pack, Tree, dump};
 
@@ -78,10 +78,9 @@ impl<'a> Packer<'a> {
             return Ok(());
         }
         interrupt::check()?;
-        let mut reader = content.reader();
-        let mut hasher = crate::digest::Hasher::new();
-        let copied = io::copy(&mut reader, &mut Both(&mut self.out, &mut hasher))?;
-        let found = hasher.finish();
+        let mut digesting = Digesting::new(&mut self.out);
+        io::copy(&mut content.reader(), &mut digesting)?;
+        let (found, copied, _) = digesting.finish();
         anyhow::ensure!(found == content.digest(), "needed content {}, found {found}", content.digest());
         self.places.push((leaf, self.offset));
         self.offset += copied;
@@ -97,20 +96,6 @@ impl<'a> Packer<'a> {
             moved.entry(Arc::as_ptr(leaf)).or_insert(leaf_in_pack);
         }
         moved
-    }
-}
-
-struct Both<'a, A, B>(&'a mut A, &'a mut B);
-
-impl<A: Write, B: Write> Write for Both<'_, A, B> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write_all(bytes)?;
-        self.1.write_all(bytes)?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
     }
 }
 

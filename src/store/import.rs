@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::Store;
-use crate::digest::Digest;
+use crate::digest::{Digest, Digesting};
 use crate::failure::{Failure, Kind};
 
 impl Store {
@@ -20,9 +20,9 @@ impl Store {
         let temporary = self.temporary_file()?;
         let found = {
             let mut reader = std::io::BufReader::with_capacity(1 << 20, file);
-            let mut hashing = Hashing { inner: temporary.as_file(), hasher: crate::digest::Hasher::new() };
-            std::io::copy(&mut reader, &mut hashing).with_context(|| path.display().to_string())?;
-            hashing.hasher.finish()
+            let mut digesting = Digesting::new(temporary.as_file());
+            std::io::copy(&mut reader, &mut digesting).with_context(|| path.display().to_string())?;
+            digesting.finish().0
         };
         if found != *digest {
             let what = format!("{}: its digest differs: needed {digest}, found {found}", path.display());
@@ -49,23 +49,6 @@ impl Store {
 
 fn missing(path: &Path, error: &std::io::Error) -> Failure {
     Failure::new(Kind::Input, format!("{}: cannot be read: {error}", path.display()))
-}
-
-struct Hashing<'a> {
-    inner: &'a File,
-    hasher: crate::digest::Hasher,
-}
-
-impl std::io::Write for Hashing<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let n = self.inner.write(bytes)?;
-        self.hasher.update(&bytes[..n]);
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.inner.flush()
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, Permissions};
-use std::io::{self, Read, Write};
+use std::io::{self, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,12 +14,11 @@ use anyhow::{Context, Result};
 
 use super::image::Image;
 use super::layer::Blob;
-use crate::artefact::manifest::Stoppable;
+use crate::artefact::manifest::{Stoppable, is_whole_file};
 use crate::artefact::output::{Output, unwritable};
-use crate::digest::{Digest, Hasher};
+use crate::digest::{Digest, Digesting};
 use crate::failure::{Failure, Kind};
 use crate::format::oci::{self, Descriptor, Index, Manifest};
-use crate::host::interrupt;
 use crate::store::sync_folder;
 use crate::tree::{Content, Pack};
 
@@ -88,7 +87,7 @@ impl Folder {
         }
         for blob in added.folder.blobs.clone() {
             let inside = oci::blob_path(&blob.digest());
-            if !is_there(&added.path.join(&inside), blob.len(), &blob.digest())? {
+            if !is_whole_file(&added.path.join(&inside), blob.len(), &blob.digest())? {
                 let mut file = output.begin()?;
                 copy(&blob, file.as_file_mut()).map_err(|error| unwritable(&added.path.join(&inside), &error))?;
                 added.new.push(output.keep(file, &format!("{name}/{inside}"))?);
@@ -147,40 +146,15 @@ impl Drop for Added {
 
 /// Copies a blob of the store; it must be the one of its digest.
 fn copy(blob: &Content, to: &mut File) -> io::Result<()> {
-    let mut reader = blob.reader();
-    let mut hasher = Hasher::new();
-    let mut buffer = vec![0; CHUNK];
-    loop {
-        interrupt::check_io()?;
-        let n = reader.read(&mut buffer)?;
-        if n == 0 {
-            break;
-        }
-        hasher.update(&buffer[..n]);
-        to.write_all(&buffer[..n])?;
-    }
-    let found = hasher.finish();
+    let mut reader = BufReader::with_capacity(CHUNK, Stoppable(blob.reader()));
+    let mut digesting = Digesting::new(&mut *to);
+    io::copy(&mut reader, &mut digesting)?;
+    let (found, ..) = digesting.finish();
     if found != blob.digest() {
         let place = blob.packed_at().map(|(pack, _): (&Arc<Pack>, u64)| pack.path().display().to_string()).unwrap_or_default();
         return Err(io::Error::other(format!("{place}: needed sha256 {}, found {found}; remove its folder", blob.digest())));
     }
     to.sync_all()
-}
-
-/// Whether the file at `path` is the one of this length and digest.
-fn is_there(path: &Path, len: u64, digest: &Digest) -> Result<bool> {
-    let cannot = || format!("{}: cannot be read", path.display());
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(error).with_context(cannot),
-    };
-    if file.metadata().with_context(cannot)?.len() != len {
-        return Ok(false);
-    }
-    let found = Digest::of_reader(Stoppable(file));
-    interrupt::check()?;
-    Ok(found.with_context(cannot)?.0 == *digest)
 }
 
 /// Whether the folder at `path` holds the image with this digest of its manifest, every blob whole.
@@ -195,13 +169,13 @@ pub fn is_whole(path: &Path, digest: &Digest) -> Result<bool> {
         return Ok(false);
     }
     let at = |digest: &Digest| path.join(oci::blob_path(digest));
-    if !is_there(&at(digest), image.size, digest)? {
+    if !is_whole_file(&at(digest), image.size, digest)? {
         return Ok(false);
     }
     let Some(manifest) = small::<Manifest>(&at(digest))? else { return Ok(false) };
     for descriptor in manifest.layers.iter().chain([&manifest.config]) {
         match named(descriptor) {
-            Some((digest, size)) if is_there(&at(&digest), size, &digest)? => {}
+            Some((digest, size)) if is_whole_file(&at(&digest), size, &digest)? => {}
             _ => return Ok(false),
         }
     }

@@ -18,7 +18,7 @@ use tar::EntryType;
 use super::Subject;
 use super::chunk::{Chunk, Object};
 use crate::commit::{self, ObjectKind};
-use crate::digest::{Digest, Hasher};
+use crate::digest::{Digest, Digesting};
 use crate::host::interrupt;
 use crate::store::{Alone, Store};
 use crate::tree::tar::member;
@@ -250,34 +250,4 @@ fn write_objects(chunk: &Chunk, out: &mut impl Write) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Passes bytes on, and knows their digest and number.
-struct Digesting<W> {
-    inner: W,
-    hasher: Hasher,
-    len: u64,
-}
-
-impl<W> Digesting<W> {
-    fn new(inner: W) -> Self {
-        Self { inner, hasher: Hasher::new(), len: 0 }
-    }
-
-    fn finish(self) -> (Digest, u64, W) {
-        (self.hasher.finish(), self.len, self.inner)
-    }
-}
-
-impl<W: Write> Write for Digesting<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let n = self.inner.write(bytes)?;
-        self.hasher.update(&bytes[..n]);
-        self.len += n as u64;
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
 }
