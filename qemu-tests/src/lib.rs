@@ -4,20 +4,25 @@
 //! missing program fails a case, and says which; nothing is skipped.
 
 mod account;
+pub mod draft;
+mod foreign;
 mod image;
 mod programs;
 pub mod readers;
 mod registry;
 mod scratch;
 mod ssh;
+mod tool;
 mod update;
 mod warm;
 
 pub use account::Account;
+pub use foreign::{CHANGED, Foreign, foreign_base};
 pub use image::{Image, reference_image};
 pub use programs::{Basalt, Ran, agent, basalt, repository};
 pub use registry::{Registry, auth_file};
 pub use scratch::Scratch;
 pub use ssh::{SshKey, free_port};
+pub use tool::run;
 pub use update::{BRANCH, Update};
 pub use warm::{Warm, assert_whole, manifest};

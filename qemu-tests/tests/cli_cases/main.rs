@@ -3,8 +3,11 @@
 //! Each case has folders of its own and, where it builds, its own copy of a warm cache: see [`qemu_tests::Warm`].
 
 mod accounts;
+mod bad_images;
+mod bases;
 mod diff;
 mod documents;
+mod failing;
 mod inputs;
 mod inspect;
 mod layers;
@@ -12,6 +15,7 @@ mod mirror;
 mod oci;
 mod readback;
 mod recipes;
+mod registries;
 mod same_bytes;
 mod signals;
 mod space;
