@@ -15,6 +15,7 @@ const PROGRAM: &str = r#"
 import glob, http.server, json, os, ssl, sys, time
 fault, _, detail = sys.argv[1].partition("=")
 folder = sys.argv[4]
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 blobs = folder + "/blobs/sha256/"
 longest = max(glob.glob(blobs + "*"), key=os.path.getsize, default="")
 seen = set()
@@ -34,7 +35,7 @@ class Failing(http.server.BaseHTTPRequestHandler):
             name = json.load(open(folder + "/index.json"))["manifests"][0]["digest"]
         path = blobs + name.removeprefix("sha256:")
         body = open(path, "rb").read()
-        kind = json.loads(body)["mediaType"] if what.endswith("manifests") else "application/octet-stream"
+        kind = json.loads(body).get("mediaType", MANIFEST) if what.endswith("manifests") else "application/octet-stream"
         self.head(200, len(body), kind, name)
         if self.command == "HEAD":
             return
@@ -55,7 +56,7 @@ class Failing(http.server.BaseHTTPRequestHandler):
             self.wfile.write(body)
     def head(self, status, length, kind="text/plain", digest=""):
         self.send_response(status)
-        for name, value in [("Content-Length", length), ("Content-Type", kind), ("Docker-Content-Digest", digest)]:
+        for name, value in [("Content-Length", length), ("Content-Type", kind), ("Docker-Content-Digest", digest), ("Retry-After", "0")]:
             if value != "":
                 self.send_header(name, str(value))
         self.end_headers()
