@@ -59,7 +59,11 @@ fn cli_a_layer_with_a_member_that_no_image_can_have_is_refused() -> Result<()> {
         ("absolute", file("/etc/x"), &["member \"/etc/x\"", "absolute"]),
         ("not UTF-8", named(b"etc/\xff\0"), &["member \"etc/\u{fffd}\"", "the name is not UTF-8"]),
         ("not UTF-8 by pax", pax("path", b"etc/\xff"), &["member \"etc/\u{fffd}\"", "the name is not UTF-8"]),
-        ("a link not UTF-8", pax("linkpath", b"\xff"), &[]),
+        (
+            "a link not UTF-8",
+            Member::pax(&record("linkpath", b"\xff"), &Member::link("etc/x", "y")),
+            &["the target is not UTF-8"],
+        ),
         ("an empty name", named(&[0; 8]), &["member \"\""]),
         ("a name too long", pax("path", &[b'a'; 300]), &["member \"aaa"]),
         ("a path too long", pax("path", &b"a/".repeat(3000)), &["member \"a/a/"]),
@@ -85,8 +89,24 @@ fn cli_a_layer_with_a_member_that_no_image_can_have_is_refused() -> Result<()> {
         ("a pax record of a wrong length", Member::pax(b"99 path=x\n", &file("etc/x")), &["member \"etc/x\"", "extended header"]),
         ("a pax record without a length", Member::pax(b"path=x\n", &file("etc/x")), &["member \"etc/x\"", "extended header"]),
         ("a pax size that is none", pax("size", b"-1"), &["member \"etc/x\"", "size"]),
-        ("a pax size of 16 EiB", pax("size", b"18446744073709551615"), &["cut off"]),
         ("an owner over 32 bits", pax("uid", b"4294967296"), &["member \"etc/x\"", "its owner is over 4294967295"]),
+        ("an access list", pax("SCHILY.acl.access", b"user::rwx"), &["member \"etc/x\"", "access control list"]),
+    ];
+    for (what, member, words) in rows {
+        println!("{what}");
+        let scratch = Scratch::new()?;
+        over(&[member]).write(&scratch.path().join("image"))?;
+        refused(&scratch, INVALID, &[&["oci:image: layer 2 of 2 ("][..], words].concat())?;
+    }
+    Ok(())
+}
+
+/// Headers that no program writes.
+#[test]
+fn cli_a_layer_with_a_damaged_header_is_refused() -> Result<()> {
+    let pax = |key: &str, value: &[u8]| Member::pax(&record(key, value), &Member::file("etc/x", "x"));
+    let rows: Vec<(&str, Member, &[&str])> = vec![
+        ("a pax size of 16 EiB", pax("size", b"18446744073709551615"), &["cut off"]),
         ("a size of 8 EiB", Member::raw(|header| header.set_size(1 << 62), &[]), &["cut off"]),
         ("a size below zero", Member::raw(|header| header.as_old_mut().size = [0xff; 12], &[]), &["header at byte "]),
         ("a size that is text", Member::raw(|header| header.as_old_mut().size = *b"twelve bytes", &[]), &["header at byte "]),
@@ -102,13 +122,12 @@ fn cli_a_layer_with_a_member_that_no_image_can_have_is_refused() -> Result<()> {
             ),
             &["an extended header of 1073741824 bytes"],
         ),
-        ("an access list", pax("SCHILY.acl.access", b"user::rwx"), &["member \"etc/x\"", "access control list"]),
     ];
     for (what, member, words) in rows {
         println!("{what}");
         let scratch = Scratch::new()?;
         over(&[member]).write(&scratch.path().join("image"))?;
-        refused(&scratch, INPUT, &[&["oci:image", "layer 2"][..], words].concat())?;
+        refused(&scratch, INPUT, &[&["oci:image: layer 2 of 2 ("][..], words].concat())?;
     }
     Ok(())
 }
