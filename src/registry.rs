@@ -3,6 +3,8 @@
 //!
 //! What skopeo says of a failure becomes one of a few errors, each with the next step.
 
+mod explain;
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -10,7 +12,8 @@ use anyhow::{Context, Result};
 
 use crate::failure::{Failure, Kind};
 use crate::format::oci::Manifest;
-use crate::host::cmd::Cmd;
+use crate::host::cmd::{Cmd, Output};
+use crate::host::interrupt;
 use crate::host::tools::{self, Tool};
 
 const SKOPEO: [Tool; 1] = [Tool { program: "skopeo", package: "skopeo" }];
@@ -18,6 +21,9 @@ const SKOPEO: [Tool; 1] = [Tool { program: "skopeo", package: "skopeo" }];
 const LOG: usize = 4 << 20;
 /// Variables by which skopeo finds a login, and room for its temporary files.
 const KEPT: [&str; 4] = ["REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "DOCKER_CONFIG", "TMPDIR"];
+
+/// The longest pause between two tries.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// How to reach a registry.
 #[derive(Clone, Debug, Default)]
@@ -122,7 +128,7 @@ pub fn push(from: &Path, manifest: &Manifest, to: &str, access: &Access) -> Resu
         .arg(format!("--digestfile={}", digest_file.display()))
         .arg(format!("{transport}:{}", from.display()))
         .arg(to);
-    let output = skopeo.run().map_err(|failure| explain(Way::Push, to, failure))?;
+    let output = tried(Way::Push, to, access, || skopeo.clone().run())?;
     let digest = std::fs::read_to_string(&digest_file).context("skopeo left no digest")?;
     let layers: Vec<_> = manifest.layers.iter().map(|layer| (layer.digest.as_str(), layer.size)).collect();
     Ok(Sent { digest: digest.trim().to_owned(), layers: layers.len(), new: new_layers(&layers, &output.stderr) })
@@ -147,9 +153,12 @@ pub fn document(name: &str, document: Document, access: &Access) -> Result<Vec<u
     if document == Document::Config {
         skopeo = skopeo.arg("--config");
     }
-    let mut silence = Silence::new(name, access.silence);
-    let output = skopeo.arg(name).run_watched(&mut || silence.still(0));
-    Ok(output.map_err(|failure| explain(Way::Pull, name, failure))?.stdout)
+    let skopeo = skopeo.arg(name);
+    let output = tried(Way::Pull, name, access, || {
+        let mut silence = Silence::new(name, access.silence);
+        skopeo.clone().run_watched(&mut || silence.still(0))
+    });
+    Ok(output?.stdout)
 }
 
 /// Where an image that is brought lies then: a file for each blob, named by its digest.
@@ -180,14 +189,38 @@ pub fn pull(name: &str, into: &Into<'_>, access: &Access, progress: &mut dyn FnM
             (skopeo.arg(name).arg(format!("oci:{}:base", folder.display())), vec![folder.to_owned(), blobs.join("sha256")])
         }
     };
-    let mut silence = Silence::new(name, access.silence);
-    let mut watch = || {
-        let bytes = folders.iter().map(|folder| bytes_in(folder)).sum();
-        progress(bytes);
-        silence.still(bytes)
-    };
-    skopeo.run_watched(&mut watch).map_err(|failure| explain(Way::Pull, name, failure))?;
+    tried(Way::Pull, name, access, || {
+        let mut silence = Silence::new(name, access.silence);
+        skopeo.clone().run_watched(&mut || {
+            let bytes = folders.iter().map(|folder| bytes_in(folder)).sum();
+            progress(bytes);
+            silence.still(bytes)
+        })
+    })?;
     Ok(())
+}
+
+/// Runs skopeo, and again after what may pass: it tries again itself only when the network fails.
+fn tried(way: Way, name: &str, access: &Access, mut run: impl FnMut() -> Result<Output, Failure>) -> Result<Output, Failure> {
+    let mut pause = Duration::from_secs(1);
+    for left in (0..=access.retries).rev() {
+        let failure = match run() {
+            Ok(output) => return Ok(output),
+            Err(failure) => failure,
+        };
+        let (failure, passes) = explain::explain(way, name, failure);
+        if !passes || left == 0 {
+            return Err(failure);
+        }
+        tracing::info!("{}; trying again in {} s", failure.what, pause.as_secs());
+        let until = Instant::now() + pause;
+        while Instant::now() < until {
+            interrupt::check()?;
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+    unreachable!("the last try answers")
 }
 
 /// Notices when nothing comes any more.
@@ -238,48 +271,6 @@ fn new_layers(layers: &[(&str, u64)], log: &str) -> Option<(usize, u64)> {
     Some((count, bytes))
 }
 
-/// What skopeo's words mean, and what to do.
-fn explain(way: Way, to: &str, failure: Failure) -> Failure {
-    // What we say ourselves needs no explanation.
-    if failure.kind != Kind::Failed || failure.hint.is_some() {
-        return failure;
-    }
-    // The log is for nobody's eyes.
-    let lines = failure.what.lines().filter(|line| !line.contains("level=debug"));
-    let words = lines.map(str::trim).collect::<Vec<_>>().join("\n  ");
-    // Names, ports and digests have numbers, too.
-    let said = words.to_lowercase().replace(&to.to_lowercase(), "").replace(to.strip_prefix("docker://").unwrap_or(to), "");
-    let status = |code: &str| {
-        ["status: ", "status ", "status code ", "statuscode: ", "http status: "]
-            .iter()
-            .any(|before| said.contains(&format!("{before}{code}")))
-    };
-    let has = |words: &[&str]| words.iter().any(|word| said.contains(word));
-    let verb = way.verb();
-    let (what, next) = if has(&["x509", "certificate"]) {
-        (
-            "its certificate is of an authority that this machine does not know",
-            "put the authority's certificate into a folder as ca.crt and name the folder with --cert-dir",
-        )
-    } else if has(&["unauthorized", "authentication required", "denied"]) || status("401") || status("403") {
-        (&*format!("it wants a login that may {verb} there"), "run `skopeo login REGISTRY`, or name a login with --authfile")
-    } else if way == Way::Pull && (has(&["manifest unknown", "name unknown", "not found"]) || status("404")) {
-        ("it has no such image", "check name and tag: skopeo list-tags docker://REGISTRY/PATH")
-    } else if has(&["toomanyrequests", "too many requests"]) || status("429") {
-        ("it takes no more requests for now", "try again later, or with more --retry")
-    } else if has(&["connection refused", "no such host", "no route to host", "timeout", "timed out", "network is unreachable"]) {
-        ("it cannot be reached", "check its name and port, and that it runs")
-    } else if has(&["server gave http response"]) {
-        ("it speaks no TLS", "name a registry that does")
-    } else if has(&["internal server error", "bad gateway", "service unavailable"]) || status("5") {
-        ("it failed by itself", "look at its log, then try again")
-    } else {
-        (&*format!("the image cannot be {verb}ed"), "try again")
-    };
-    let name = to.strip_prefix("docker://").unwrap_or(to);
-    Failure::new(Kind::Failed, format!("{name}: {what}\n  {words}")).hint(next)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -301,24 +292,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_of_blobs_and_failures() {
+    fn what_is_said_of_blobs() {
         let log = "time=\"1\" level=debug msg=\"Skipping blob sha256:aa (already present):\"\ntime=\"1\" level=debug msg=\"Upload of \
                    layer sha256:bb complete\"\n";
         assert_eq!(new_layers(&[("sha256:aa", 5), ("sha256:bb", 7)], log), Some((1, 7)));
         assert_eq!(new_layers(&[("sha256:aa", 5), ("sha256:cc", 7)], log), None);
-        for (said, what, next) in [
-            ("x509: certificate signed by unknown authority", "authority", "--cert-dir"),
-            ("unauthorized: authentication required", "login", "--authfile"),
-            ("dial tcp 127.0.0.1:1: connect: connection refused", "cannot be reached", "port"),
-            ("toomanyrequests: slow down", "no more requests", "--retry"),
-            ("received unexpected HTTP status: 500 Internal Server Error", "by itself", "log"),
-            ("something else", "the image cannot be pushed", "again"),
-        ] {
-            let failure =
-                explain(Way::Push, "docker://r/x:1", Failure::new(Kind::Failed, format!("time=1 level=debug msg=x\n{said}")));
-            assert!(failure.what.starts_with("r/x:1: ") && failure.what.contains(what), "{failure}");
-            assert!(failure.hint.as_deref().unwrap_or_default().contains(next), "{failure:?}");
-            assert!(!failure.what.contains("level=debug"), "{failure}");
-        }
     }
 }

@@ -15,7 +15,7 @@ use super::{interrupt, tools};
 use crate::failure::{Failure, Kind};
 
 /// A command to run. The environment is `PATH`, `LC_ALL=C.UTF-8`, `TZ=UTC0`, proxy and certificate variables, and what is added.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Cmd {
     program: String,
     args: Vec<OsString>,

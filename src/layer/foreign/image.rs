@@ -19,7 +19,7 @@ use crate::lock::{LockedBlob, LockedImage};
 use crate::progress::{Sink, Stage, Unit};
 use crate::store::Store;
 use crate::tree::Tree;
-use crate::tree::tar::TarError;
+use crate::tree::tar::{End, TarError};
 
 /// Changes whenever the same image would give another tree.
 const RULES: u32 = 1;
@@ -73,7 +73,7 @@ fn make(image: &LockedImage, folder: &Path, time: i64, store: &Store, sink: &dyn
     for (index, (layer, id)) in image.layers.iter().zip(ids).enumerate() {
         let name = format!("layer {} of {} ({})", index + 1, ids.len(), layer.sha256);
         let file = File::open(blob(image, layer, store)?)?;
-        let found = spool.unpack(&mut tree, BufReader::with_capacity(1 << 18, file), layer.size);
+        let found = spool.unpack(&mut tree, BufReader::with_capacity(1 << 18, file), layer.size, End::MayBeBare);
         interrupt::check()?;
         let found = found.map_err(|error| unfit(image, &name, error))?;
         if oci::digest(&found) != *id {

@@ -21,6 +21,7 @@ use crate::host::interrupt;
 use crate::layer::{Layer, cache};
 use crate::lock::TREE_KIND;
 use crate::store::Store;
+use crate::tree::tar::End;
 use crate::tree::{Directory, Leaf, LeafKind, Meta, Node, Tree, TreePath, dump};
 
 /// Folders that are made at boot: what a folder has there is not looked at.
@@ -58,7 +59,9 @@ pub fn read(path: &Path, store: &Store) -> Result<Rootfs> {
         if input.fill_buf().map_err(unreadable)?.is_empty() {
             return Err(invalid(anyhow::anyhow!("needed an archive, found an empty file")).into());
         }
-        spool.unpack(&mut tree, input, len).map_err(|error| interrupt::check().err().unwrap_or_else(|| invalid(error)))?;
+        spool
+            .unpack(&mut tree, input, len, End::Marked)
+            .map_err(|error| interrupt::check().err().unwrap_or_else(|| invalid(error)))?;
     }
     spool.finish()?;
     let newest = tree.walk().map(|(_, node)| node.meta().mtime).max().unwrap_or(0).max(0);

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use crate::digest::{Digest, Hasher};
 use crate::format::compressed;
 use crate::host::interrupt::Stoppable;
-use crate::tree::tar::read_layer;
+use crate::tree::tar::{End, read_layer};
 use crate::tree::{Content, Pack, Tree};
 
 /// The file, open at its end.
@@ -44,12 +44,12 @@ impl Spool {
     ///
     /// # Errors
     /// A damaged or too large stream, or what no image can have.
-    pub fn unpack(&mut self, tree: &mut Tree, input: impl BufRead, len: u64) -> Result<Digest> {
+    pub fn unpack(&mut self, tree: &mut Tree, input: impl BufRead, len: u64, end: End) -> Result<Digest> {
         let input = compressed::unpack(input, len)?;
         let pack = Arc::clone(&self.pack);
         let start = self.offset;
         let mut tee = Tee { input: Stoppable(input), out: &mut self.out, hasher: Hasher::new(), len: 0 };
-        let laid = read_layer(tree, &mut tee, &pack, start);
+        let laid = read_layer(tree, &mut tee, &pack, start, end);
         let (digest, len) = (tee.hasher.finish(), tee.len);
         self.offset += len;
         laid?;

@@ -17,7 +17,7 @@ mod read;
 mod whiteout;
 mod write;
 
-pub use read::{Devices, Problem, TarError, read, read_packed};
+pub use read::{Devices, End, Problem, TarError, read, read_packed};
 pub use whiteout::read_layer;
 pub use write::write;
 

@@ -38,6 +38,15 @@ impl Devices {
     }
 }
 
+/// How an archive ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// With its end mark: else it is cut off.
+    Marked,
+    /// Also without, as some programs write layers: a digest says that they are whole.
+    MayBeBare,
+}
+
 /// Why an archive is not a tree.
 #[derive(Debug, thiserror::Error)]
 pub enum TarError {
@@ -123,7 +132,7 @@ pub fn read_packed(pack: &Arc<Pack>, devices: Devices) -> Result<Tree, TarError>
 
 /// Reads an archive from `input`, which gives the bytes of `pack` from the first one on.
 pub fn read(input: impl Read, pack: &Arc<Pack>, devices: Devices) -> Result<Tree, TarError> {
-    let mut reader = Reader::new(input, pack, 0, devices, None);
+    let mut reader = Reader::new(input, pack, 0, devices, End::Marked, None);
     while reader.member()? {
         interrupt::check_io()?;
     }
@@ -142,8 +151,8 @@ pub(super) struct Upper {
 }
 
 /// Reads a layer over `below`. `input` gives the bytes of `pack` from `offset` on; it is read to its end.
-pub(super) fn read_upper(input: impl Read, pack: &Arc<Pack>, offset: u64, below: &Tree) -> Result<Upper, TarError> {
-    let mut reader = Reader::new(input, pack, offset, Devices::SkipMadeAtBoot, Some(below));
+pub(super) fn read_upper(input: impl Read, pack: &Arc<Pack>, offset: u64, end: End, below: &Tree) -> Result<Upper, TarError> {
+    let mut reader = Reader::new(input, pack, offset, Devices::SkipMadeAtBoot, end, Some(below));
     while reader.member()? {
         interrupt::check_io()?;
     }
@@ -163,6 +172,7 @@ struct Reader<'a, R> {
     given: HashSet<TreePath>,
     /// Where the archive begins in the pack.
     offset: u64,
+    end: End,
     /// What lies under it, when it is a layer of an image.
     below: Option<&'a Tree>,
     whiteouts: Whiteouts,
@@ -177,7 +187,7 @@ struct Extension {
 }
 
 impl<'a, R: Read> Reader<'a, R> {
-    fn new(input: R, pack: &'a Arc<Pack>, offset: u64, devices: Devices, below: Option<&'a Tree>) -> Self {
+    fn new(input: R, pack: &'a Arc<Pack>, offset: u64, devices: Devices, end: End, below: Option<&'a Tree>) -> Self {
         Self {
             input: BufReader::with_capacity(1 << 18, input),
             position: 0,
@@ -187,6 +197,7 @@ impl<'a, R: Read> Reader<'a, R> {
             tree: Tree::new(),
             given: HashSet::new(),
             offset,
+            end,
             below,
             whiteouts: Whiteouts::default(),
         }
@@ -218,7 +229,7 @@ impl<'a, R: Read> Reader<'a, R> {
         let at = self.position;
         let mut header = Header::new_old();
         // Some programs end a layer without an end mark; that it is whole is for the layer's digest to say.
-        if self.below.is_some() && self.input.fill_buf()?.is_empty() {
+        if self.end == End::MayBeBare && self.input.fill_buf()?.is_empty() {
             return Ok(None);
         }
         self.fill(header.as_mut_bytes())?;
@@ -407,7 +418,7 @@ impl<'a, R: Read> Reader<'a, R> {
     fn pad(&mut self, size: u64) -> Result<(), TarError> {
         let mut padding = [0; BLOCK as usize];
         let length = (BLOCK - size % BLOCK) % BLOCK;
-        if self.below.is_some() {
+        if self.end == End::MayBeBare {
             // The last one may be missing, too.
             self.position += io::copy(&mut (&mut self.input).take(length), &mut io::sink())?;
             return Ok(());

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::io::Read;
 use std::sync::Arc;
 
-use super::read::{Problem, TarError, read_upper};
+use super::read::{End, Problem, TarError, read_upper};
 use crate::tree::{Directory, Node, Pack, Tree, TreePath};
 
 const PREFIX: &str = ".wh.";
@@ -65,8 +65,8 @@ impl Whiteouts {
 ///
 /// # Errors
 /// A member that no image can have, or that would go through a link or file of a lower layer.
-pub fn read_layer(tree: &mut Tree, input: impl Read, pack: &Arc<Pack>, offset: u64) -> Result<(), TarError> {
-    let upper = read_upper(input, pack, offset, tree)?;
+pub fn read_layer(tree: &mut Tree, input: impl Read, pack: &Arc<Pack>, offset: u64, end: End) -> Result<(), TarError> {
+    let upper = read_upper(input, pack, offset, end, tree)?;
     let mut below = tree.clone();
     upper.whiteouts.apply(&mut below)?;
     if upper.given.contains(&TreePath::root()) {
@@ -144,7 +144,7 @@ mod tests {
             let bytes = archive(members);
             fs::write(file.path(), &bytes).unwrap();
             let pack = Pack::open(file.path()).unwrap();
-            read_layer(&mut tree, &bytes[..], &pack, 0)?;
+            read_layer(&mut tree, &bytes[..], &pack, 0, End::Marked)?;
         }
         Ok(tree)
     }
@@ -203,7 +203,18 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), &bytes).unwrap();
         let mut back = Tree::new();
-        read_layer(&mut back, &bytes[1000..], &Pack::open(file.path()).unwrap(), 1000).unwrap();
+        read_layer(&mut back, &bytes[1000..], &Pack::open(file.path()).unwrap(), 1000, End::Marked).unwrap();
         assert_eq!(back.file(&path("/a")).unwrap().bytes().unwrap(), b"hello");
+    }
+
+    #[test]
+    fn a_missing_end_is_for_a_digest_to_judge() {
+        let bytes = archive(&["a", "b"]);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let pack = Pack::open(file.path()).unwrap();
+        let read = |bytes: &[u8], end| read_layer(&mut Tree::new(), bytes, &pack, 0, end);
+        read(&bytes[..1024], End::MayBeBare).unwrap();
+        assert!(matches!(read(&bytes[..1024], End::Marked), Err(TarError::Truncated { .. })));
+        assert!(matches!(read(&bytes[..700], End::MayBeBare), Err(TarError::Truncated { .. })));
     }
 }
