@@ -12,11 +12,12 @@ use crate::artefact::{self, Output, Source, oci, provenance, sbom};
 use crate::commit::{self, Commit, CommitInfo, Image};
 use crate::digest::Digest;
 use crate::failure::{Failure, Kind};
+use crate::layer::packages::Packages;
 use crate::layer::{self, Layer};
-use crate::lock::OVERLAY_KIND;
+use crate::lock::{OVERLAY_KIND, TREE_KIND};
 use crate::plan::{Base, FileContent, Format, LayerContent, Plan};
 use crate::progress::{Sink, Stage, Unit};
-use crate::source;
+use crate::source::Network;
 use crate::store::Store;
 use crate::sysroot::{self, Sysroot};
 use crate::tree::Tree;
@@ -30,21 +31,22 @@ pub struct Built {
     pub up_to_date: bool,
 }
 
-/// Builds the artefacts of `plan` in `formats` into the folder `out`. The network is used only for packages, when neither they nor
-/// the base that they make are in the store, and never when `offline`.
+/// Builds the artefacts of `plan` in `formats` into the folder `out`. The network is used only for what the base is made
+/// from, when neither that nor the base is in the store, and never when it is offline.
 ///
 /// # Errors
 /// Of every stage; nothing half-made stays in `out` or in the store.
-pub fn build(plan: &Plan, formats: &[Format], out: &Path, store: &Store, offline: bool, sink: &dyn Sink) -> Result<Built> {
+pub fn build(plan: &Plan, formats: &[Format], out: &Path, store: &Store, network: Network<'_>, sink: &dyn Sink) -> Result<Built> {
     if let Some(manifest) = verified(plan, formats, out, sink)? {
         return Ok(Built { manifest, up_to_date: true });
     }
     local(plan, store)?;
-    if !layer::debian::is_cached(&plan.base, plan.architecture, plan.time, store) {
-        packages(plan, store, offline, sink)?;
+    if !layer::base::is_cached(plan, store) {
+        layer::base::fetch(plan, store, network, sink)?;
     }
     let layers = produce(plan, store, sink)?;
     let tree = commit::assemble(&layers, &image(plan))?;
+    let packages = &Packages::of(&plan.base, &tree)?;
     let digests = layers.iter().map(|layer| (layer.name.clone(), layer.digest)).collect();
     let info = CommitInfo { image: image(plan), branch: branch(plan), layers: digests };
     let (tell, told) = mpsc::sync_channel(1);
@@ -59,10 +61,11 @@ pub fn build(plan: &Plan, formats: &[Format], out: &Path, store: &Store, offline
         };
         let checksum = commit.checksum;
         let (tree, info) = (&tree, &info);
-        let sbom = scope.spawn(move || sbom::document(&subject(plan, info, checksum, tree)));
+        let sbom = scope.spawn(move || sbom::document(&subject(plan, info, checksum, tree, packages)));
         // A registry's layers are compressed while the disk is laid out.
         let (wanted, layers, committed) = (formats.contains(&Format::Oci), &layers, Arc::clone(&commit));
-        let oci = move || wanted.then(|| oci::layout(&oci_subject(plan, &committed, tree, layers), store, sink)).transpose();
+        let oci =
+            move || wanted.then(|| oci::layout(&oci_subject(plan, &committed, tree, layers, packages), store, sink)).transpose();
         let oci = scope.spawn(oci);
         let sysroot = sysroot::stage(&commit, tree, &kernel, &options(plan))?;
         let disk = disk::layout(trees(&sysroot), &plan.disk, &identity(plan))?;
@@ -72,7 +75,7 @@ pub fn build(plan: &Plan, formats: &[Format], out: &Path, store: &Store, offline
         // Nothing appears whose commit is not safe.
         stored()?;
         let sbom = sbom.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        anyhow::Ok((manifest(plan, &commit, &sysroot, &disk), sbom, output, written))
+        anyhow::Ok((manifest(plan, packages.list.len(), &commit, &sysroot, &disk), sbom, output, written))
     })?;
     // Giving back so many files takes a while, and nobody waits for it.
     thread::spawn(move || drop((layers, tree)));
@@ -102,19 +105,19 @@ fn verified(plan: &Plan, formats: &[Format], out: &Path, sink: &dyn Sink) -> Res
 ///
 /// # Errors
 /// [`Kind::Input`]: what no mirror has and is not in the store, all of it; packages that cannot be had.
-pub fn fetch(plan: &Plan, store: &Store, offline: bool, sink: &dyn Sink) -> Result<()> {
+pub fn fetch(plan: &Plan, store: &Store, network: Network<'_>, sink: &dyn Sink) -> Result<()> {
     local(plan, store)?;
-    packages(plan, store, offline, sink)
-}
-
-fn packages(plan: &Plan, store: &Store, offline: bool, sink: &dyn Sink) -> Result<()> {
-    let Base::Debian { packages, mirror, .. } = &plan.base;
-    source::debian::fetch(packages, mirror.as_deref(), store, sink, offline)
+    layer::base::fetch(plan, store, network, sink)
 }
 
 /// Looks for the inputs of `plan` that came from somebody's disk, before minutes go into a base.
 fn local(plan: &Plan, store: &Store) -> Result<(), Failure> {
     let mut missing = Vec::new();
+    if let Base::Tree { digest } = &plan.base
+        && store.entry(TREE_KIND, digest).is_none()
+    {
+        missing.push(format!("the base's tree {digest}"));
+    }
     for layer in &plan.layers {
         let mut need = |there: bool, what: String, digest: &Digest| {
             if !there {
@@ -146,7 +149,7 @@ fn local(plan: &Plan, store: &Store) -> Result<(), Failure> {
 
 /// The layers of `plan`, lowest first.
 fn produce(plan: &Plan, store: &Store, sink: &dyn Sink) -> Result<Vec<Layer>> {
-    let base = layer::debian::produce(&plan.base, plan.architecture, plan.time, store, sink)?;
+    let base = layer::base::produce(plan, store, sink)?;
     let mut layers = vec![base];
     for wanted in &plan.layers {
         layers.push(layer::produce(wanted, &layers, store)?);
@@ -167,8 +170,7 @@ fn identity(plan: &Plan) -> Identity {
 }
 
 /// The manifest, without the files.
-fn manifest(plan: &Plan, commit: &Commit, sysroot: &Sysroot, disk: &Disk) -> Manifest {
-    let Base::Debian { packages, .. } = &plan.base;
+fn manifest(plan: &Plan, packages: usize, commit: &Commit, sysroot: &Sysroot, disk: &Disk) -> Manifest {
     let layer = |(name, digest): &(String, Digest)| manifest::Layer { name: name.clone(), digest: *digest };
     Manifest {
         version: manifest::VERSION,
@@ -179,7 +181,7 @@ fn manifest(plan: &Plan, commit: &Commit, sysroot: &Sysroot, disk: &Disk) -> Man
         commit: commit.checksum,
         architecture: plan.architecture,
         time: plan.time,
-        packages: packages.len(),
+        packages,
         kernel_args: sysroot.args.clone(),
         layers: commit.info.layers.iter().map(layer).collect(),
         sector_size: plan.disk.sector_size,
@@ -189,14 +191,25 @@ fn manifest(plan: &Plan, commit: &Commit, sysroot: &Sysroot, disk: &Disk) -> Man
     }
 }
 
-fn subject<'a>(plan: &'a Plan, info: &'a CommitInfo, commit: Digest, tree: &'a Tree) -> sbom::Subject<'a> {
-    let Base::Debian { suite, packages, .. } = &plan.base;
+fn subject<'a>(
+    plan: &'a Plan,
+    info: &'a CommitInfo,
+    commit: Digest,
+    tree: &'a Tree,
+    packages: &'a Packages,
+) -> sbom::Subject<'a> {
     let (name, version, layers) = (&plan.name, &plan.image_version, &info.layers);
-    sbom::Subject { name, version, plan: plan.id(), time: plan.time, commit, suite, packages, layers, tree }
+    sbom::Subject { name, version, plan: plan.id(), time: plan.time, commit, packages, layers, tree }
 }
 
-fn oci_subject<'a>(plan: &'a Plan, commit: &'a Commit, tree: &'a Tree, layers: &'a [Layer]) -> oci::Subject<'a> {
-    let Base::Debian { packages, .. } = &plan.base;
+fn oci_subject<'a>(
+    plan: &'a Plan,
+    commit: &'a Commit,
+    tree: &'a Tree,
+    layers: &'a [Layer],
+    packages: &'a Packages,
+) -> oci::Subject<'a> {
+    let packages = &packages.list;
     let Plan { name, image_version: version, architecture, time, .. } = plan;
     oci::Subject { name, version, plan: plan.id(), architecture: *architecture, time: *time, commit, tree, layers, packages }
 }
@@ -221,17 +234,22 @@ fn branch(plan: &Plan) -> String {
 pub struct Inputs {
     /// Packages, the agent, local files.
     pub blobs: Vec<Digest>,
-    /// Local folders.
-    pub overlays: Vec<Digest>,
+    /// Entries by kind: local folders, the files of a base.
+    pub entries: Vec<(&'static str, Digest)>,
 }
 
 /// What a build of `plan` takes from the store.
 pub fn inputs(plan: &Plan) -> Inputs {
-    let Base::Debian { packages, .. } = &plan.base;
-    let mut inputs = Inputs { blobs: packages.iter().map(|package| package.sha256).collect(), overlays: Vec::new() };
+    let mut inputs = match &plan.base {
+        Base::Debian { packages, .. } => {
+            Inputs { blobs: packages.iter().map(|package| package.sha256).collect(), entries: Vec::new() }
+        }
+        Base::Oci(image) => Inputs { blobs: image.blobs().map(|blob| blob.sha256).collect(), entries: Vec::new() },
+        Base::Tree { digest } => Inputs { blobs: Vec::new(), entries: vec![(TREE_KIND, *digest)] },
+    };
     for layer in &plan.layers {
         match &layer.content {
-            LayerContent::Overlay { digest } => inputs.overlays.push(*digest),
+            LayerContent::Overlay { digest } => inputs.entries.push((OVERLAY_KIND, *digest)),
             LayerContent::Agent { sha256, .. } => inputs.blobs.push(*sha256),
             LayerContent::Files { files } => inputs.blobs.extend(files.values().filter_map(|file| match &file.content {
                 FileContent::Blob { sha256, .. } => Some(*sha256),

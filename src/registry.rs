@@ -1,15 +1,19 @@
-//! Sends OCI images to a registry. skopeo does it: it reads the login that podman, docker and skopeo share (auth.json), speaks TLS with
+//! Sends OCI images to a registry, and brings them from one. skopeo does it: it reads the login that podman, docker and skopeo share (auth.json), speaks TLS with
 //! the machine's certificates, sends only blobs that the registry lacks, and tries again after a while.
 //!
 //! What skopeo says of a failure becomes one of a few errors, each with the next step.
 
+mod explain;
+
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
 use crate::failure::{Failure, Kind};
 use crate::format::oci::Manifest;
-use crate::host::cmd::Cmd;
+use crate::host::cmd::{Cmd, Output};
+use crate::host::interrupt;
 use crate::host::tools::{self, Tool};
 
 const SKOPEO: [Tool; 1] = [Tool { program: "skopeo", package: "skopeo" }];
@@ -17,6 +21,9 @@ const SKOPEO: [Tool; 1] = [Tool { program: "skopeo", package: "skopeo" }];
 const LOG: usize = 4 << 20;
 /// Variables by which skopeo finds a login, and room for its temporary files.
 const KEPT: [&str; 4] = ["REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "DOCKER_CONFIG", "TMPDIR"];
+
+/// The longest pause between two tries.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// How to reach a registry.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +34,53 @@ pub struct Access {
     pub certificates: Option<PathBuf>,
     /// How often to try again after a failure that may pass; the pause doubles each time, from a second on.
     pub retries: u32,
+    /// A registry that sends nothing for so long is given up.
+    pub silence: Duration,
+}
+
+/// Which way an image goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Push,
+    Pull,
+}
+
+impl Way {
+    /// The flag's prefix: which end of a copy is the registry.
+    const fn end(self) -> &'static str {
+        match self {
+            Self::Push => "dest-",
+            Self::Pull => "src-",
+        }
+    }
+
+    const fn verb(self) -> &'static str {
+        match self {
+            Self::Push => "push",
+            Self::Pull => "pull",
+        }
+    }
+}
+
+/// skopeo with the login, certificates and variables of `access`. `end` is the prefix of flags that say which end is the registry.
+fn skopeo(access: &Access, verb: &str, end: &str) -> Cmd {
+    // What is sent was made here, and what is brought is pinned by its digest; who takes an image has a policy.
+    let mut skopeo =
+        Cmd::new("skopeo").args(["--insecure-policy", "--debug", verb]).arg(format!("--retry-times={}", access.retries));
+    if let Some(file) = &access.auth_file {
+        // Without an end the flag has another name.
+        let flag = if end.is_empty() { "authfile".to_owned() } else { format!("{end}authfile") };
+        skopeo = skopeo.arg(format!("--{flag}={}", file.display()));
+    }
+    if let Some(folder) = &access.certificates {
+        skopeo = skopeo.arg(format!("--{end}cert-dir={}", folder.display()));
+    }
+    for name in KEPT {
+        if let Some(value) = std::env::var_os(name) {
+            skopeo = skopeo.env(name, value);
+        }
+    }
+    skopeo.keep_stderr(LOG)
 }
 
 /// What was sent.
@@ -69,27 +123,137 @@ pub fn push(from: &Path, manifest: &Manifest, to: &str, access: &Access) -> Resu
     let folder = tempfile::tempdir()?;
     let digest_file = folder.path().join("digest");
     let from = from.canonicalize().with_context(|| from.display().to_string())?;
-    let mut skopeo = Cmd::new("skopeo")
-        // What is sent was made here; who takes it has a policy.
-        .args(["--insecure-policy", "--debug", "copy", "--preserve-digests"])
-        .arg(format!("--retry-times={}", access.retries))
-        .arg(format!("--digestfile={}", digest_file.display()));
-    if let Some(file) = &access.auth_file {
-        skopeo = skopeo.arg(format!("--dest-authfile={}", file.display()));
-    }
-    if let Some(folder) = &access.certificates {
-        skopeo = skopeo.arg(format!("--dest-cert-dir={}", folder.display()));
-    }
-    for name in KEPT {
-        if let Some(value) = std::env::var_os(name) {
-            skopeo = skopeo.env(name, value);
-        }
-    }
-    let skopeo = skopeo.arg(format!("{transport}:{}", from.display())).arg(to).keep_stderr(LOG);
-    let output = skopeo.run().map_err(|failure| explain(to, failure))?;
+    let skopeo = skopeo(access, "copy", Way::Push.end())
+        .arg("--preserve-digests")
+        .arg(format!("--digestfile={}", digest_file.display()))
+        .arg(format!("{transport}:{}", from.display()))
+        .arg(to);
+    let output = tried(Way::Push, to, access, || skopeo.clone().run())?;
     let digest = std::fs::read_to_string(&digest_file).context("skopeo left no digest")?;
     let layers: Vec<_> = manifest.layers.iter().map(|layer| (layer.digest.as_str(), layer.size)).collect();
     Ok(Sent { digest: digest.trim().to_owned(), layers: layers.len(), new: new_layers(&layers, &output.stderr) })
+}
+
+/// A document of the image `name` (`docker://...`) as the registry has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Document {
+    /// Its manifest, or the list of them.
+    Manifest,
+    /// Its configuration.
+    Config,
+}
+
+/// Brings a document, byte for byte.
+///
+/// # Errors
+/// [`Kind::Tool`] without skopeo; [`Kind::Failed`] with what the registry, or the way to it, refused.
+pub fn document(name: &str, document: Document, access: &Access) -> Result<Vec<u8>, Failure> {
+    tools::need(&SKOPEO, "pull")?;
+    let mut skopeo = skopeo(access, "inspect", "").arg("--raw");
+    if document == Document::Config {
+        skopeo = skopeo.arg("--config");
+    }
+    let skopeo = skopeo.arg(name);
+    let output = tried(Way::Pull, name, access, || {
+        let mut silence = Silence::new(name, access.silence);
+        skopeo.clone().run_watched(&mut || silence.still(0))
+    });
+    Ok(output?.stdout)
+}
+
+/// Where an image that is brought lies then: a file for each blob, named by its digest.
+#[derive(Clone, Copy, Debug)]
+pub enum Into<'a> {
+    /// An OCI layout; its blobs lie in `blobs/sha256`, and those that are there already are not asked for.
+    Layout {
+        /// The layout.
+        folder: &'a Path,
+        /// Where its blobs lie.
+        blobs: &'a Path,
+    },
+    /// A folder that does not exist yet, for manifests that are not OCI's, too: there it is `manifest.json`.
+    Plain(&'a Path),
+}
+
+/// Brings the image `name` (`docker://...@sha256:...`), byte for byte. `progress` is told how many bytes lie there.
+///
+/// # Errors
+/// As [`document`].
+pub fn pull(name: &str, into: &Into<'_>, access: &Access, progress: &mut dyn FnMut(u64)) -> Result<(), Failure> {
+    tools::need(&SKOPEO, "pull")?;
+    let skopeo = skopeo(access, "copy", Way::Pull.end()).arg("--preserve-digests");
+    let (skopeo, folders) = match *into {
+        Into::Plain(folder) => (skopeo.arg(name).arg(format!("dir:{}", folder.display())), vec![folder.to_owned()]),
+        Into::Layout { folder, blobs } => {
+            let skopeo = skopeo.arg(format!("--dest-shared-blob-dir={}", blobs.display()));
+            (skopeo.arg(name).arg(format!("oci:{}:base", folder.display())), vec![folder.to_owned(), blobs.join("sha256")])
+        }
+    };
+    tried(Way::Pull, name, access, || {
+        let mut silence = Silence::new(name, access.silence);
+        skopeo.clone().run_watched(&mut || {
+            let bytes = folders.iter().map(|folder| bytes_in(folder)).sum();
+            progress(bytes);
+            silence.still(bytes)
+        })
+    })?;
+    Ok(())
+}
+
+/// Runs skopeo, and again after what may pass: it tries again itself only when the network fails.
+fn tried(way: Way, name: &str, access: &Access, mut run: impl FnMut() -> Result<Output, Failure>) -> Result<Output, Failure> {
+    let mut pause = Duration::from_secs(1);
+    for left in (0..=access.retries).rev() {
+        let failure = match run() {
+            Ok(output) => return Ok(output),
+            Err(failure) => failure,
+        };
+        let (failure, passes) = explain::explain(way, name, failure);
+        if !passes || left == 0 {
+            return Err(failure);
+        }
+        tracing::info!("{}; trying again in {} s", failure.what, pause.as_secs());
+        let until = Instant::now() + pause;
+        while Instant::now() < until {
+            interrupt::check()?;
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+    unreachable!("the last try answers")
+}
+
+/// Notices when nothing comes any more.
+struct Silence<'a> {
+    name: &'a str,
+    limit: Duration,
+    bytes: u64,
+    since: Instant,
+}
+
+impl<'a> Silence<'a> {
+    fn new(name: &'a str, limit: Duration) -> Self {
+        Self { name, limit, bytes: 0, since: Instant::now() }
+    }
+
+    /// Fails when there have been so many bytes for too long.
+    fn still(&mut self, bytes: u64) -> Result<(), Failure> {
+        if bytes != self.bytes {
+            (self.bytes, self.since) = (bytes, Instant::now());
+        }
+        if self.since.elapsed() < self.limit {
+            return Ok(());
+        }
+        let name = self.name.strip_prefix("docker://").unwrap_or(self.name);
+        let what = format!("{name}: it has sent nothing for {} seconds", self.limit.as_secs());
+        Err(Failure::new(Kind::Failed, what).hint("try again; what came stays here. --timeout gives a slow registry more time"))
+    }
+}
+
+/// What lies in the files of `folder`. What vanishes meanwhile does not count.
+fn bytes_in(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.metadata().ok()).map(|meta| meta.len()).sum()
 }
 
 /// How many of the layers were sent, and their bytes, as skopeo's log says it: it has no other way to tell. None when it does not say it
@@ -105,38 +269,6 @@ fn new_layers(layers: &[(&str, u64)], log: &str) -> Option<(usize, u64)> {
         }
     }
     Some((count, bytes))
-}
-
-/// What skopeo's words mean, and what to do.
-fn explain(to: &str, failure: Failure) -> Failure {
-    if failure.kind != Kind::Failed {
-        return failure;
-    }
-    // The log is for nobody's eyes.
-    let lines = failure.what.lines().filter(|line| !line.contains("level=debug"));
-    let words = lines.map(str::trim).collect::<Vec<_>>().join("\n  ");
-    let said = words.to_lowercase();
-    let has = |words: &[&str]| words.iter().any(|word| said.contains(word));
-    let (what, next) = if has(&["x509", "certificate"]) {
-        (
-            "its certificate is of an authority that this machine does not know",
-            "put the authority's certificate into a folder as ca.crt and name the folder with --cert-dir",
-        )
-    } else if has(&["unauthorized", "authentication required", "denied", "401", "403"]) {
-        ("it wants a login that may push there", "run `skopeo login REGISTRY`, or name a login with --authfile")
-    } else if has(&["toomanyrequests", "too many requests", "429"]) {
-        ("it takes no more requests for now", "try again later, or with more --retry; what was sent stays there")
-    } else if has(&["connection refused", "no such host", "no route to host", "timeout", "timed out", "network is unreachable"]) {
-        ("it cannot be reached", "check its name and port, and that it runs; what was sent stays there")
-    } else if has(&["server gave http response"]) {
-        ("it speaks no TLS", "push to a registry that does")
-    } else if has(&["500", "502", "503", "internal server error", "received unexpected http status: 5"]) {
-        ("it failed by itself", "look at its log, then push again: what was sent stays there")
-    } else {
-        ("it cannot be pushed", "push again: what was sent stays there")
-    };
-    let name = to.strip_prefix("docker://").unwrap_or(to);
-    Failure::new(Kind::Failed, format!("{name}: {what}\n  {words}")).hint(next)
 }
 
 #[cfg(test)]
@@ -160,23 +292,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_of_blobs_and_failures() {
+    fn what_is_said_of_blobs() {
         let log = "time=\"1\" level=debug msg=\"Skipping blob sha256:aa (already present):\"\ntime=\"1\" level=debug msg=\"Upload of \
                    layer sha256:bb complete\"\n";
         assert_eq!(new_layers(&[("sha256:aa", 5), ("sha256:bb", 7)], log), Some((1, 7)));
         assert_eq!(new_layers(&[("sha256:aa", 5), ("sha256:cc", 7)], log), None);
-        for (said, what, next) in [
-            ("x509: certificate signed by unknown authority", "authority", "--cert-dir"),
-            ("unauthorized: authentication required", "login", "--authfile"),
-            ("dial tcp 127.0.0.1:1: connect: connection refused", "cannot be reached", "port"),
-            ("toomanyrequests: slow down", "no more requests", "--retry"),
-            ("received unexpected HTTP status: 500 Internal Server Error", "by itself", "log"),
-            ("something else", "cannot be pushed", "again"),
-        ] {
-            let failure = explain("docker://r/x:1", Failure::new(Kind::Failed, format!("time=1 level=debug msg=x\n{said}")));
-            assert!(failure.what.starts_with("r/x:1: ") && failure.what.contains(what), "{failure}");
-            assert!(failure.hint.as_deref().unwrap_or_default().contains(next), "{failure:?}");
-            assert!(!failure.what.contains("level=debug"), "{failure}");
-        }
     }
 }

@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 use std::thread;
 
@@ -271,18 +271,8 @@ pub(super) fn is_whole_file(path: &Path, size: u64, sha256: &Digest) -> Result<b
     if file.metadata().with_context(unreadable)?.len() != size {
         return Ok(false);
     }
-    let digest = Digest::of_reader(Stoppable(file));
+    let digest = Digest::of_reader(interrupt::Stoppable(file));
     interrupt::check()?;
     let (found, _) = digest.with_context(unreadable)?;
     Ok(found == *sha256)
-}
-
-/// Something whose reading ends when we are interrupted.
-pub(crate) struct Stoppable<R>(pub(crate) R);
-
-impl<R: Read> Read for Stoppable<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        interrupt::check_io()?;
-        self.0.read(buffer)
-    }
 }

@@ -50,12 +50,21 @@ fn subject(name: &str, sha256: &Digest) -> Value {
 
 /// Every input by its digest.
 fn materials(plan: &Plan) -> Vec<Value> {
-    let Base::Debian { suite, packages, .. } = &plan.base;
-    let package = |package: &crate::lock::LockedPackage| {
-        let uri = package_url(&package.name, &package.version, &package.architecture, suite);
-        json!({ "uri": uri, "digest": { "sha256": package.sha256.to_hex() } })
+    let mut materials: Vec<Value> = match &plan.base {
+        Base::Debian { suite, packages, .. } => {
+            let package = |package: &crate::lock::LockedPackage| {
+                let uri = package_url(&package.name, &package.version, &package.architecture, suite);
+                json!({ "uri": uri, "digest": { "sha256": package.sha256.to_hex() } })
+            };
+            packages.iter().map(package).collect()
+        }
+        // purl-spec, type oci: the digest is the version.
+        Base::Oci(image) => {
+            let digest = image.manifest.sha256;
+            vec![json!({ "uri": format!("pkg:oci/base@sha256%3A{digest}"), "name": image.from, "digest": { "sha256": digest } })]
+        }
+        Base::Tree { digest } => vec![json!({ "name": "base", "digest": { "basaltTree": digest.to_hex() } })],
     };
-    let mut materials: Vec<Value> = packages.iter().map(package).collect();
     for layer in &plan.layers {
         match &layer.content {
             // The digest is that of the tree, not of a file.

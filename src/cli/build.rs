@@ -52,7 +52,8 @@ pub fn run(args: &BuildArgs, context: &Context) -> Result<()> {
 
 fn build(plan: &Plan, args: &BuildArgs, context: &Context, store: &crate::store::Store) -> Result<Built> {
     let formats = if args.format.is_empty() { &plan.outputs } else { &args.format };
-    pipeline::build(plan, formats, &args.out, store, args.input.offline, &*context.sink)
+    let access = args.input.network.access();
+    pipeline::build(plan, formats, &args.out, store, args.input.network(&access), &*context.sink)
 }
 
 fn summary(args: &BuildArgs, built: &Built) -> String {

@@ -60,7 +60,7 @@ impl What {
         match path.extension().and_then(|extension| extension.to_str()) {
             Some("json") => Self::Plan,
             Some("lock") => Self::Lock,
-            _ if inspect::image::is_image(path) => Self::Images,
+            _ if crate::format::oci::layout::is_image(path) => Self::Images,
             _ => Self::Disk,
         }
     }

@@ -8,14 +8,16 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 
 use super::Context;
+use super::network::NetworkArgs;
 use crate::architecture::Architecture;
 use crate::failure::{Failure, Kind, failure_in};
-use crate::lock::{self, Changes, Lock, Mode};
+use crate::lock::{self, Changes, Lock, LockedImage, Mode};
 use crate::pipeline;
 use crate::plan::{self, Plan};
-use crate::progress::Event;
-use crate::recipe::{self, Recipe};
-use crate::source::debian;
+use crate::progress::{Event, Sink};
+use crate::recipe::{self, ImageSource, Recipe};
+use crate::registry::Access;
+use crate::source::{Network, debian, oci};
 use crate::store::{Store, sync_folder};
 
 /// Where a build comes from.
@@ -33,6 +35,15 @@ pub struct InputArgs {
     /// Fail when the lock is missing or would change
     #[arg(long)]
     pub locked: bool,
+    #[command(flatten)]
+    pub network: NetworkArgs,
+}
+
+impl InputArgs {
+    /// Which network may be used.
+    pub fn network<'a>(&self, access: &'a Access) -> Network<'a> {
+        Network { offline: self.offline, access }
+    }
 }
 
 fn architecture(text: &str) -> Result<Architecture, String> {
@@ -68,22 +79,7 @@ pub fn placed(error: anyhow::Error, args: &InputArgs) -> anyhow::Error {
 pub fn refresh(args: &InputArgs, recipe: &Recipe, mode: &Mode, context: &Context, store: &Store) -> Result<(Lock, Changes)> {
     let path = lock::path_for(&args.path);
     let previous = lock::read(&path)?;
-    let resolver = |question: &lock::Question| {
-        if args.offline {
-            let what = format!("{}: needs the archive's list of packages, and --offline allows no network", path.display());
-            return Err(Failure::new(Kind::Input, what).hint("run `basalt lock RECIPE` where there is a network").into());
-        }
-        let request = debian::Request {
-            suite: question.base.suite.clone(),
-            components: question.base.components.clone(),
-            architecture: question.architecture,
-            packages: question.base.requested.clone(),
-            mirror: question.mirror.clone(),
-            keyring: question.keyring.clone(),
-        };
-        let resolved = debian::resolve(&request, store, &*context.sink)?;
-        Ok(lock::Answer { date: resolved.date, packages: resolved.packages })
-    };
+    let resolver = Sources { lock: &path, offline: args.offline, access: args.network.access(), store, sink: &*context.sink };
     let agent = shipped_agent();
     let architecture = chosen(args, recipe)?;
     let inputs = lock::Inputs { recipe, architecture, store, agent: agent.as_deref(), resolver: &resolver };
@@ -97,6 +93,49 @@ pub fn refresh(args: &InputArgs, recipe: &Recipe, mode: &Mode, context: &Context
         context.sink.event(Event::Note { message });
     }
     Ok((lock, changes))
+}
+
+/// Asks what is current.
+struct Sources<'a> {
+    /// The file that the answers go to.
+    lock: &'a Path,
+    offline: bool,
+    access: Access,
+    store: &'a Store,
+    sink: &'a dyn Sink,
+}
+
+impl Sources<'_> {
+    fn need_network(&self, what: &str) -> Result<()> {
+        if !self.offline {
+            return Ok(());
+        }
+        let what = format!("{}: needs {what}, and --offline allows no network", self.lock.display());
+        Err(Failure::new(Kind::Input, what).hint("run `basalt lock RECIPE` where there is a network").into())
+    }
+}
+
+impl lock::Resolver for Sources<'_> {
+    fn packages(&self, question: &lock::Question) -> Result<lock::Answer> {
+        self.need_network("the archive's list of packages")?;
+        let request = debian::Request {
+            suite: question.base.suite.clone(),
+            components: question.base.components.clone(),
+            architecture: question.architecture,
+            packages: question.base.requested.clone(),
+            mirror: question.mirror.clone(),
+            keyring: question.keyring.clone(),
+        };
+        let resolved = debian::resolve(&request, self.store, self.sink)?;
+        Ok(lock::Answer { date: resolved.date, packages: resolved.packages })
+    }
+
+    fn image(&self, from: &ImageSource, folder: &Path, architecture: Architecture) -> Result<(LockedImage, i64)> {
+        if from.local().is_none() {
+            self.need_network(&format!("the digest of {from}"))?;
+        }
+        oci::pin(from, folder, architecture, &self.access, self.store, self.sink)
+    }
 }
 
 /// For which machines: the one asked for, else the only one.
@@ -131,8 +170,8 @@ fn saved_plan(path: &Path, store: &Store) -> Result<Plan> {
         for blob in &inputs.blobs {
             store.import_blob(&vendored, blob)?;
         }
-        for overlay in &inputs.overlays {
-            store.import_entry(&vendored, lock::OVERLAY_KIND, overlay)?;
+        for (kind, key) in &inputs.entries {
+            store.import_entry(&vendored, kind, key)?;
         }
     }
     Ok(plan)

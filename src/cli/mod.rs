@@ -10,6 +10,7 @@ mod input;
 mod inspect;
 mod lock;
 mod machine;
+mod network;
 mod plan;
 mod push;
 mod report;

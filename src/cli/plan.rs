@@ -29,7 +29,8 @@ pub fn run(args: &PlanArgs, context: &Context) -> Result<()> {
         return super::print(&plan.to_json());
     }
     let Some(path) = &args.diff else { return super::print(&plan::explain(&plan)) };
-    let other = input::InputArgs { path: path.clone(), arch: None, offline: true, locked: true };
+    let other =
+        input::InputArgs { path: path.clone(), arch: None, offline: true, locked: true, network: args.input.network.clone() };
     let lines = plan::diff(&input::plan(&other, context, &store)?, &plan);
     super::print(&if lines.is_empty() { "no difference\n".to_owned() } else { lines.join("\n") + "\n" })
 }

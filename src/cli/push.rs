@@ -6,13 +6,14 @@ use anyhow::Result;
 use clap::Args;
 
 use super::Context;
+use super::network::NetworkArgs;
 use crate::artefact::manifest;
 use crate::failure::{Failure, Kind};
 use crate::format::oci;
-use crate::inspect::image::{Layout, is_image};
+use crate::format::oci::layout::{Layout, is_image};
 use crate::plan::Format;
 use crate::progress::{Stage, Unit};
-use crate::registry::{self, Access};
+use crate::registry;
 
 /// Sends an OCI image to a registry, with the login that podman, docker and skopeo use. Only layers that the registry lacks are sent;
 /// pushed again after a failure, it goes on where it stopped.
@@ -24,15 +25,8 @@ pub struct PushArgs {
     /// REGISTRY/PATH:TAG; without a tag it gets the image's version
     #[arg(value_name = "IMAGE")]
     image: String,
-    /// A login (auth.json) [default: where skopeo login puts it]
-    #[arg(long, value_name = "FILE")]
-    authfile: Option<PathBuf>,
-    /// A folder with the certificate (*.crt) of the registry's authority
-    #[arg(long, value_name = "DIR")]
-    cert_dir: Option<PathBuf>,
-    /// How often to try again, with growing pauses
-    #[arg(long, value_name = "TIMES", default_value_t = 3)]
-    retry: u32,
+    #[command(flatten)]
+    network: NetworkArgs,
     /// Say what would be sent, and send nothing
     #[arg(long)]
     dry_run: bool,
@@ -56,7 +50,7 @@ pub fn run(args: &PushArgs, context: &Context) -> Result<()> {
     if args.dry_run {
         return super::print(&format!("{name}\n  {} layers, at most {} KiB\n", found.layers.len(), size / 1024));
     }
-    let access = Access { auth_file: args.authfile.clone(), certificates: args.cert_dir.clone(), retries: args.retry };
+    let access = args.network.access();
     let stage = Stage::start(&*context.sink, "push", name, None, Unit::None);
     let sent = registry::push(&path, found, &to, &access)?;
     stage.finish(sent.new.is_some_and(|(layers, _)| layers == 0));

@@ -89,7 +89,8 @@ fn build(plan: &Plan, args: &TestArgs, context: &Context, store: &crate::store::
     if !formats.iter().any(|format| format.is_disk()) {
         formats.push(Format::Raw);
     }
-    let built = pipeline::build(plan, &formats, &args.out, store, args.input.offline, &*context.sink)?;
+    let access = args.input.network.access();
+    let built = pipeline::build(plan, &formats, &args.out, store, args.input.network(&access), &*context.sink)?;
     let disk = built.manifest.artefacts.iter().find(|artefact| artefact.format.is_disk());
     let disk = disk.ok_or_else(|| Failure::new(Kind::Failed, "the build made no disk"))?;
     Ok(args.out.join(&disk.file))

@@ -26,7 +26,8 @@ pub fn run(args: &VendorArgs, context: &Context) -> Result<()> {
     folder::need(&args.dir, "name another folder")?;
     let store = context.store()?;
     let plan = input::plan(&args.input, context, &store)?;
-    pipeline::fetch(&plan, &store, args.input.offline, &*context.sink)?;
+    let access = args.input.network.access();
+    pipeline::fetch(&plan, &store, args.input.network(&access), &*context.sink)?;
     let folder = args.dir.join("store");
     fs::create_dir_all(&folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
     let vendored = Store::open(&folder)?;
@@ -34,8 +35,8 @@ pub fn run(args: &VendorArgs, context: &Context) -> Result<()> {
     for blob in &inputs.blobs {
         vendored.import_blob(&store, blob)?;
     }
-    for overlay in &inputs.overlays {
-        vendored.import_entry(&store, crate::lock::OVERLAY_KIND, overlay)?;
+    for (kind, key) in &inputs.entries {
+        vendored.import_entry(&store, kind, key)?;
     }
     input::write_lock_copy(&args.input, &args.dir)?;
     let path = args.dir.join("plan.json");
@@ -43,7 +44,7 @@ pub fn run(args: &VendorArgs, context: &Context) -> Result<()> {
     super::print(&format!(
         "{}: {} files of {}\nbuild there with: basalt build {} --offline\n",
         args.dir.display(),
-        inputs.blobs.len() + inputs.overlays.len(),
+        inputs.blobs.len() + inputs.entries.len(),
         plan.id(),
         path.display()
     ))

@@ -8,9 +8,11 @@ use clap::Args;
 
 use super::Context;
 use super::input::{self, InputArgs};
+use super::network::NetworkArgs;
 use crate::artefact::Output;
 use crate::artefact::manifest::{Artefact, Manifest};
 use crate::failure::{Failure, Kind};
+use crate::format::oci::layout::is_image;
 use crate::inspect;
 use crate::inspect::check::{self, Checked, Verdict};
 use crate::inspect::image;
@@ -31,6 +33,8 @@ pub struct VerifyArgs {
     /// Use no network to build again
     #[arg(long, requires = "rebuild")]
     offline: bool,
+    #[command(flatten)]
+    network: NetworkArgs,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -39,11 +43,11 @@ pub struct VerifyArgs {
 /// Runs the verb.
 pub fn run(args: &VerifyArgs, context: &Context) -> Result<()> {
     // An OCI image is a folder, too.
-    let all = args.what.is_dir() && !image::is_image(&args.what);
+    let all = args.what.is_dir() && !is_image(&args.what);
     let (folder, name) = if all { (args.what.clone(), None) } else { split(&args.what)? };
     let (manifest, mut checked) = check::check(&folder, name.as_deref())?;
     if let Some(input) = &args.rebuild {
-        checked.extend(rebuilt(input, args.offline, &folder, &manifest, name.as_deref(), context)?);
+        checked.extend(rebuilt(input, args, &folder, &manifest, name.as_deref(), context)?);
     }
     if args.json {
         let result = serde_json::json!({ "version": 1, "plan": manifest.plan, "commit": manifest.commit, "files": checked });
@@ -62,14 +66,15 @@ pub fn run(args: &VerifyArgs, context: &Context) -> Result<()> {
 /// Builds the disks of `folder` again and compares them, one verdict each.
 fn rebuilt(
     input: &Path,
-    offline: bool,
+    args: &VerifyArgs,
     folder: &Path,
     manifest: &Manifest,
     name: Option<&str>,
     context: &Context,
 ) -> Result<Vec<Checked>> {
     let store = context.store()?;
-    let input = InputArgs { path: input.to_owned(), arch: Some(manifest.architecture), offline, locked: true };
+    let arch = Some(manifest.architecture);
+    let input = InputArgs { path: input.to_owned(), arch, offline: args.offline, locked: true, network: args.network.clone() };
     let plan = input::plan(&input, context, &store)?;
     if plan.id() != manifest.plan {
         let what = format!("{}: it makes another plan: needed {}, found {}", input.path.display(), manifest.plan, plan.id());
@@ -86,7 +91,8 @@ fn rebuilt(
     // Beside the artefacts, where there is room for their like; nobody changes them meanwhile.
     let output = Output::open(folder)?;
     let again = output.folder()?;
-    pipeline::build(&plan, &formats, again.path(), &store, offline, &*context.sink)
+    let access = input.network.access();
+    pipeline::build(&plan, &formats, again.path(), &store, input.network(&access), &*context.sink)
         .map_err(|error| input::placed(error, &input))?;
     let compare = |artefact: &Artefact| -> Result<Checked> {
         let at = |folder: &Path| folder.join(&artefact.file);

@@ -19,6 +19,7 @@ mod known;
 mod layout;
 mod menu;
 mod object;
+pub mod read;
 mod repository;
 mod shadow;
 #[cfg(test)]
@@ -28,7 +29,7 @@ mod write;
 
 pub use assemble::{assemble, merged};
 pub use gc::{Pruned, objects, prune};
-pub use object::{MetadataObject, ObjectKind, xattrs_bytes as xattrs};
+pub use object::{MetadataObject, ObjectKind, leaf_checksum, xattrs_bytes as xattrs};
 pub use write::write;
 
 use std::collections::BTreeMap;

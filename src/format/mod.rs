@@ -5,6 +5,7 @@
 
 pub mod bls;
 pub mod bytes;
+pub mod compressed;
 pub mod ext4;
 pub mod extents;
 pub mod fat;

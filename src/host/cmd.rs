@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -15,7 +15,7 @@ use super::{interrupt, tools};
 use crate::failure::{Failure, Kind};
 
 /// A command to run. The environment is `PATH`, `LC_ALL=C.UTF-8`, `TZ=UTC0`, proxy and certificate variables, and what is added.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Cmd {
     program: String,
     args: Vec<OsString>,
@@ -37,6 +37,8 @@ pub struct Output {
 const STDERR_LINES: usize = 20;
 /// How much of stderr is kept.
 const STDERR_BYTES: usize = 64 << 10;
+/// How often a running program is looked after.
+const WATCH: Duration = Duration::from_millis(250);
 /// What a child needs to reach a mirror.
 const KEPT: [&str; 9] =
     ["http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "HOME"];
@@ -85,11 +87,16 @@ impl Cmd {
     /// Runs to the end. Fails when the program cannot be started, ends badly (the message keeps the end of its stderr), or we are
     /// interrupted (the program and its children are stopped first).
     pub fn run(self) -> Result<Output, Failure> {
+        self.run_watched(&mut || Ok(()))
+    }
+
+    /// The same, and calls `watch` a few times a second: when it fails, the program is stopped and that is the failure.
+    pub fn run_watched(self, watch: &mut dyn FnMut() -> Result<(), Failure>) -> Result<Output, Failure> {
         let mut child = self.spawn()?;
         let stdout = child.stdout.take().map(|pipe| thread::spawn(move || read_all(pipe, usize::MAX)));
         let kept = self.stderr_kept;
         let stderr = child.stderr.take().map(|pipe| thread::spawn(move || read_all(pipe, kept)));
-        let status = wait(&mut child, &self.program)?;
+        let status = wait(&mut child, &self.program, watch)?;
         let collect = |thread: Option<thread::JoinHandle<Vec<u8>>>| thread.and_then(|t| t.join().ok()).unwrap_or_default();
         let stdout = collect(stdout);
         let stderr = String::from_utf8_lossy(&collect(stderr)).into_owned();
@@ -127,26 +134,32 @@ impl Cmd {
     }
 }
 
-/// Waits for `child`, and stops it with all its children when we are interrupted.
-fn wait(child: &mut Child, program: &str) -> Result<ExitStatus, Failure> {
+/// Waits for `child`, and stops it with all its children when we are interrupted or `watch` fails.
+fn wait(child: &mut Child, program: &str, watch: &mut dyn FnMut() -> Result<(), Failure>) -> Result<ExitStatus, Failure> {
     let gone = |error| Failure::new(Kind::Failed, format!("{program}: cannot wait for it: {error}"));
     let mut pause = Duration::from_millis(1);
+    let mut watched = Instant::now();
     loop {
         if let Some(status) = child.try_wait().map_err(gone)? {
             return Ok(status);
         }
-        if interrupt::pending() {
+        let due = watched.elapsed() >= WATCH;
+        if due {
+            watched = Instant::now();
+        }
+        let stop = if interrupt::pending() { Some(interrupt::failure()) } else { due.then(&mut *watch).and_then(Result::err) };
+        if let Some(failure) = stop {
             let group = Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX));
             let _ = killpg(group, Signal::SIGTERM);
             for _ in 0..50 {
                 if child.try_wait().map_err(gone)?.is_some() {
-                    return Err(interrupt::failure());
+                    return Err(failure);
                 }
                 thread::sleep(Duration::from_millis(100));
             }
             let _ = killpg(group, Signal::SIGKILL);
             child.wait().map_err(gone)?;
-            return Err(interrupt::failure());
+            return Err(failure);
         }
         thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(20));

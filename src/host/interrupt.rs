@@ -1,6 +1,6 @@
 //! SIGINT and SIGTERM: work stops at the next step, temporary files vanish as their owners are dropped, the exit code is 130.
 
-use std::io;
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,4 +37,15 @@ pub fn check_io() -> io::Result<()> {
 /// What an interrupted command answers.
 pub fn failure() -> Failure {
     Failure::new(Kind::Interrupted, "interrupted; nothing half-made was kept")
+}
+
+/// Something whose reading ends when we are interrupted.
+#[derive(Debug)]
+pub struct Stoppable<R>(pub R);
+
+impl<R: Read> Read for Stoppable<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        check_io()?;
+        self.0.read(buffer)
+    }
 }

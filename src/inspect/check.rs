@@ -9,12 +9,12 @@ use std::path::Path;
 use anyhow::Result;
 use serde::Serialize;
 
-use super::image;
 use crate::artefact::manifest::{self, Listed, Manifest, SUMS};
 use crate::digest::Digest;
 use crate::failure::{Failure, Kind};
 use crate::format::oci;
-use crate::host::interrupt;
+use crate::format::oci::layout::Layout;
+use crate::host::interrupt::{self, Stoppable};
 
 /// What was found of one file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -96,7 +96,7 @@ fn of_file(path: &Path, size: u64, sha256: Digest) -> Result<Verdict> {
         Ok(found) if found.len() != size => {
             Verdict::Differs { needed: format!("{size} bytes"), found: format!("{} bytes", found.len()) }
         }
-        Ok(_) => match Digest::of_reader(manifest::Stoppable(file)) {
+        Ok(_) => match Digest::of_reader(Stoppable(file)) {
             Ok((found, _)) if found == sha256 => Verdict::Good,
             Ok((found, _)) => Verdict::Differs { needed: format!("sha256 {sha256}"), found: format!("sha256 {found}") },
             Err(error) => unreadable(&error),
@@ -139,7 +139,7 @@ fn of_image(path: &Path, sha256: Digest, manifest: &Manifest) -> Result<Verdict>
         return Ok(unreadable(&error));
     }
     let read = || -> Result<Option<Verdict>> {
-        let layout = image::Layout::open(path)?;
+        let layout = Layout::open(path)?;
         for (descriptor, found, config) in layout.images()? {
             layout.verify(&found, &config)?;
             let label = |name: &str| config.config.labels.get(name).cloned().unwrap_or_else(|| "none".to_owned());

@@ -9,9 +9,10 @@ use flate2::read::MultiGzDecoder;
 use tar::EntryType;
 
 use super::compare::{Comparison, Values, changed, file_differences};
-use super::image::{Image, Layout, describe};
+use super::image::{Image, describe};
 use crate::digest::Digest;
 use crate::failure::{Failure, Kind};
+use crate::format::oci::layout::Layout;
 use crate::format::oci::{self, Descriptor, Manifest};
 use crate::host::interrupt;
 

@@ -25,6 +25,8 @@ pub use locate::{Difference, first_difference};
 use std::path::Path;
 
 use anyhow::Result;
+
+use crate::format::oci::layout::is_image;
 use serde::Serialize;
 
 use crate::failure::{Failure, Kind};
@@ -67,7 +69,7 @@ pub struct Inspection {
 /// # Errors
 /// As [`inspect`] and [`image::inspect`].
 pub fn inspect_any(path: &Path) -> Result<Inspected> {
-    if image::is_image(path) { image::inspect(path).map(Inspected::Images) } else { inspect(path).map(Inspected::Disk) }
+    if is_image(path) { image::inspect(path).map(Inspected::Images) } else { inspect(path).map(Inspected::Disk) }
 }
 
 /// Inspects the disk at `path`.

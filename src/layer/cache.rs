@@ -2,7 +2,7 @@
 //! `digest` (the tree's own).
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -44,6 +44,25 @@ pub fn write_index(folder: &Path, tree: &Tree) -> Result<()> {
     let index = File::create_new(folder.join("index"))?;
     dump::write_index(tree, &index)?;
     fs::write(folder.join(DIGEST), dump::digest(tree).to_hex())?;
+    Ok(())
+}
+
+/// Moves contents from memory to the end of `pack`, behind the archive's end mark; `file` is the pack, open to append.
+pub fn move_into_pack(directory: &mut Directory, pack: &Arc<Pack>, file: &mut File) -> Result<()> {
+    for node in directory.children.values_mut() {
+        match node {
+            Node::Directory(inner) => move_into_pack(inner, pack, file)?,
+            Node::Leaf(leaf) => {
+                let LeafKind::File(content) = &leaf.kind else { continue };
+                if content.packed_at().is_none() {
+                    let offset = file.seek(SeekFrom::End(0))?;
+                    file.write_all(&content.bytes()?)?;
+                    let content = Content::packed(Arc::clone(pack), offset, content.len(), content.digest());
+                    *node = Node::file(leaf.meta.clone(), content);
+                }
+            }
+        }
+    }
     Ok(())
 }
 

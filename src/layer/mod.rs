@@ -3,11 +3,15 @@
 //! To add a kind: a variant of [`crate::plan::LayerContent`], a file here with its producer, a row in [`produce`].
 
 pub mod agent;
+pub mod base;
 pub mod builtin;
 pub mod cache;
 pub mod debian;
 pub mod files;
+pub mod foreign;
 pub mod overlay;
+pub mod packages;
+mod residue;
 pub mod settings;
 
 use anyhow::{Context, Result};
@@ -29,6 +33,8 @@ pub struct Layer {
     pub removals: Vec<TreePath>,
     /// What it brings.
     pub tree: Tree,
+    /// Whether it is a system that others made: what it has in folders of the node is no mistake, and is copied there at boot.
+    pub finished: bool,
     /// Of the tree: every byte, owner, mode, time, attribute and hard link counts.
     pub digest: Digest,
 }
@@ -37,7 +43,7 @@ impl Layer {
     /// A layer that takes nothing away.
     pub fn new(name: impl Into<String>, replaces: Vec<TreePath>, tree: Tree) -> Self {
         let digest = dump::digest(&tree);
-        Self { name: name.into(), replaces, removals: Vec::new(), tree, digest }
+        Self { name: name.into(), replaces, removals: Vec::new(), finished: false, tree, digest }
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{LockedBase, LockedFile, LockedOverlay, LockedPackage, Section};
+use super::{LockedBase, LockedDebian, LockedFile, LockedOverlay, LockedPackage, Section};
 use crate::digest::Digest;
 
 /// One input that differs.
@@ -140,9 +140,24 @@ fn base(old: Option<&LockedBase>, new: &LockedBase, list: &mut Vec<Change>) {
             list.push(Change { what: what.to_owned(), from, to, needed: None, found: None, details: Vec::new() });
         }
     };
+    let (old, new) = match (old, new) {
+        (LockedBase::Debian(old), LockedBase::Debian(new)) => (old, new),
+        (LockedBase::Oci(one), LockedBase::Oci(other)) => {
+            note("base", &one.from, &other.from);
+            let digests = (Some(one.manifest.sha256), Some(other.manifest.sha256));
+            list.extend(other_bytes(&format!("image {}", other.from), digests));
+            return;
+        }
+        (LockedBase::Tree(one), LockedBase::Tree(other)) => {
+            note("base", &one.path, &other.path);
+            list.extend(other_bytes(&format!("tree {}", other.path), (Some(one.digest), Some(other.digest))));
+            return;
+        }
+        (one, other) => return note("base", &name(one), &name(other)),
+    };
     note("suite", &old.suite, &new.suite);
     note("components", &old.components.join(" "), &new.components.join(" "));
-    let missing = |from: &LockedBase, other: &LockedBase| -> Vec<String> {
+    let missing = |from: &LockedDebian, other: &LockedDebian| -> Vec<String> {
         from.requested.iter().filter(|name| !other.requested.contains(name)).cloned().collect()
     };
     let (removed, added) = (missing(old, new), missing(new, old));
@@ -151,6 +166,20 @@ fn base(old: Option<&LockedBase>, new: &LockedBase, list: &mut Vec<Change>) {
         let details = tell(added, "added").chain(tell(removed, "removed")).collect();
         list.push(Change { what: "asked packages".into(), from: None, to: None, needed: None, found: None, details });
     }
+}
+
+/// What people call a base.
+fn name(base: &LockedBase) -> String {
+    match base {
+        LockedBase::Debian(debian) => format!("Debian {}", debian.suite),
+        LockedBase::Oci(image) => format!("image {}", image.from),
+        LockedBase::Tree(tree) => format!("tree {}", tree.path),
+    }
+}
+
+fn other_bytes(what: &str, (needed, found): (Option<Digest>, Option<Digest>)) -> Option<Change> {
+    let change = || Change { what: what.to_owned(), from: None, to: None, needed, found, details: Vec::new() };
+    (needed != found).then(change)
 }
 
 fn file(kind: &str, name: &str, old: Option<&LockedFile>, new: Option<&LockedFile>) -> Option<Change> {
@@ -220,7 +249,8 @@ mod tests {
         let old = section();
         assert!(diff(Some(&old), &old).is_empty());
         let mut new = old.clone();
-        new.base.requested = vec!["bash".into(), "vim".into()];
+        let crate::lock::LockedBase::Debian(base) = &mut new.base else { panic!("packages") };
+        base.requested = vec!["bash".into(), "vim".into()];
         new.packages = vec![a_package("bash", "2"), a_package("vim", "1")];
         new.overlays[0].digest = Digest::of(b"other");
         new.overlays[0].files.insert(TreePath::parse("/etc/b").unwrap(), Digest::of(b"b"));

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::{Lock, VERSION};
+use super::{Lock, LockedBase, VERSION};
 use crate::failure::{Failure, Kind};
-use crate::recipe::names;
+use crate::recipe::{ImageSource, names};
 use crate::store::sync_folder;
 use crate::tree::TreePath;
 
@@ -60,6 +60,13 @@ impl Lock {
     fn examine(&self) -> Result<(), String> {
         names::image(&self.recipe).map_err(|why| format!("recipe: {why}"))?;
         for (architecture, section) in &self.architecture {
+            let has_packages = !section.packages.is_empty();
+            match &section.base {
+                LockedBase::Debian(_) => {}
+                _ if has_packages => return Err("package: needed none with a base that is not made of packages".to_owned()),
+                LockedBase::Oci(image) => drop(ImageSource::parse("", &image.from).map_err(|why| format!("base.from: {why}"))?),
+                LockedBase::Tree(_) => {}
+            }
             let mut seen = BTreeSet::new();
             for package in &section.packages {
                 names::package(&package.name).map_err(|why| format!("package: {why}"))?;

@@ -2,6 +2,7 @@
 //!
 //! Architecture invariant: only this stage may ask the network which version is current, and only it changes a digest.
 
+mod base;
 mod diff;
 mod file;
 mod refresh;
@@ -14,9 +15,10 @@ use crate::architecture::Architecture;
 use crate::digest::Digest;
 use crate::tree::TreePath;
 
+pub use base::{LockedBase, LockedBlob, LockedDebian, LockedImage, LockedTree};
 pub use diff::{Change, Changes, diff};
 pub use file::{BadLock, path_for, read, write};
-pub use refresh::{Answer, Inputs, Mode, OVERLAY_KIND, Question, Resolver, refresh};
+pub use refresh::{Answer, Inputs, Mode, OVERLAY_KIND, Question, Resolver, TREE_KIND, refresh};
 
 /// The version of the file format.
 pub const VERSION: u32 = 1;
@@ -39,7 +41,7 @@ pub struct Lock {
 pub struct Section {
     /// The newest date among the inputs, in seconds since 1970: the image's time.
     pub date: i64,
-    /// What the packages were chosen for.
+    /// What the base is made from.
     pub base: LockedBase,
     /// First-boot agent, when the recipe wants it.
     pub agent: Option<LockedFile>,
@@ -49,21 +51,9 @@ pub struct Section {
     /// Local files that `[[file]]` names.
     #[serde(default, rename = "file", skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<LockedFile>,
-    /// Every package of the base, by name.
-    #[serde(rename = "package")]
+    /// Every package of a base of kind `debian`, by name.
+    #[serde(default, rename = "package", skip_serializing_if = "Vec::is_empty")]
     pub packages: Vec<LockedPackage>,
-}
-
-/// The question whose answer is the list of packages. When the recipe asks another, the lock is stale.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct LockedBase {
-    /// Debian's suite: `trixie`.
-    pub suite: String,
-    /// Components: `main`.
-    pub components: Vec<String>,
-    /// What the recipe asked for, sorted.
-    pub requested: Vec<String>,
 }
 
 /// A Debian package.

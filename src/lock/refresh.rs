@@ -3,21 +3,24 @@
 //!
 //! Architecture invariant: only `resolver`, which is passed in, asks the network.
 
-use std::collections::BTreeSet;
+mod base;
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::{Changes, Lock, LockedBase, LockedFile, LockedOverlay, LockedPackage, Section, VERSION, diff};
+use super::{Changes, Lock, LockedDebian, LockedFile, LockedImage, LockedOverlay, LockedPackage, Section, VERSION, diff};
 use crate::architecture::Architecture;
 use crate::digest::Digest;
 use crate::failure::{Failure, Kind};
 use crate::layer::{builtin, cache, overlay};
-use crate::recipe::{Agent, Overlay, OverlaySource, Recipe, secrets};
+use crate::recipe::{Agent, ImageSource, Overlay, OverlaySource, Recipe, secrets};
 use crate::store::Store;
 use crate::tree::{LeafKind, Node, Tree, dump};
 
+/// The kind of the store's entries that hold the files of a base of kind `tree`; the key is the tree's digest.
+pub const TREE_KIND: &str = "tree";
 /// The kind of the store's entries that hold overlays; the key is the tree's digest.
 pub const OVERLAY_KIND: &str = "overlay";
 /// How the lock names the agent that comes with Basalt.
@@ -40,7 +43,7 @@ pub struct Question {
     /// For which machines.
     pub architecture: Architecture,
     /// Suite, components and packages.
-    pub base: LockedBase,
+    pub base: LockedDebian,
     /// The mirror, when the recipe names one.
     pub mirror: Option<String>,
     /// The archive's keys, when the recipe names them.
@@ -56,8 +59,13 @@ pub struct Answer {
     pub packages: Vec<LockedPackage>,
 }
 
-/// Asks the archive: see `source`.
-pub type Resolver<'a> = &'a dyn Fn(&Question) -> Result<Answer>;
+/// Asks what is current: see `source`.
+pub trait Resolver {
+    /// Asks Debian's archive.
+    fn packages(&self, question: &Question) -> Result<Answer>;
+    /// Asks for the image that is at `from` now; `folder` is the recipe's. Answers also its time, in seconds since 1970.
+    fn image(&self, from: &ImageSource, folder: &Path, architecture: Architecture) -> Result<(LockedImage, i64)>;
+}
 
 /// What a lock is made from.
 #[derive(Clone, Copy)]
@@ -70,8 +78,8 @@ pub struct Inputs<'a> {
     pub store: &'a Store,
     /// The agent's program that was installed with Basalt, for recipes that name none.
     pub agent: Option<&'a Path>,
-    /// Asks the archive.
-    pub resolver: Resolver<'a>,
+    /// Asks what is current.
+    pub resolver: &'a dyn Resolver,
 }
 
 /// The lock as it must be now, and what that changes. Every local input is in the store afterwards.
@@ -93,13 +101,8 @@ pub fn refresh(inputs: Inputs<'_>, previous: Option<&Lock>, mode: &Mode) -> Resu
             .into());
     }
     let (agent, overlays, files) = (agent(inputs)?, overlays(inputs)?, files(inputs)?);
-    let base = LockedBase {
-        suite: recipe.base.suite.clone(),
-        components: recipe.base.components.clone(),
-        requested: recipe.base.requested(architecture),
-    };
     let mut notes = Vec::new();
-    let (date, packages) = packages(inputs, &base, old, mode, &mut notes)?;
+    let base::Pinned { date, base, packages } = base::pin(inputs, old, mode, &mut notes)?;
     let mut section = Section { date, base, agent, overlays, files, packages };
     section.sort();
     let mut changes = diff(old, &section);
@@ -117,77 +120,6 @@ pub fn refresh(inputs: Inputs<'_>, previous: Option<&Lock>, mode: &Mode) -> Resu
     }
     lock.architecture.insert(architecture, section);
     Ok((lock, changes))
-}
-
-fn packages(
-    inputs: Inputs<'_>,
-    base: &LockedBase,
-    old: Option<&Section>,
-    mode: &Mode,
-    notes: &mut Vec<String>,
-) -> Result<(i64, Vec<LockedPackage>)> {
-    let same = old.filter(|old| old.base == *base);
-    match (mode, old, same) {
-        (Mode::Build, _, Some(old)) | (Mode::Locked, Some(old), _) => return Ok((old.date, old.packages.clone())),
-        _ => {}
-    }
-    let recipe = inputs.recipe;
-    let keyring = recipe.base.keyring.as_ref().map(|path| recipe.local(path));
-    let question =
-        Question { architecture: inputs.architecture, base: base.clone(), mirror: recipe.base.mirror.clone(), keyring };
-    let mut answer = (inputs.resolver)(&question)?;
-    answer.packages.sort_by(|a, b| a.name.cmp(&b.name));
-    let packages = match (mode, same) {
-        (Mode::Update(names), Some(old)) if !names.is_empty() => hold(&old.packages, answer.packages, names, notes)?,
-        (Mode::Update(names), None) if !names.is_empty() => {
-            notes.push("the recipe asks for other packages than the lock: all are taken from today's archive".to_owned());
-            answer.packages
-        }
-        _ => answer.packages,
-    };
-    // An archive is signed anew several times a day: as long as no package changes, the image's time stays.
-    match old {
-        Some(old) if old.packages == packages => Ok((old.date, packages)),
-        Some(old) => Ok((old.date.max(answer.date), packages)),
-        None => Ok((answer.date, packages)),
-    }
-}
-
-/// Takes only the named packages from `new`, with all others of their source packages (they fit only each other); the rest stays as it
-/// was. What is new to the answer comes, because something named needs it; what left it goes only with its source package.
-fn hold(old: &[LockedPackage], new: Vec<LockedPackage>, names: &[String], notes: &mut Vec<String>) -> Result<Vec<LockedPackage>> {
-    let mut sources = BTreeSet::new();
-    for name in names {
-        let matching = |package: &&LockedPackage| package.name == *name || package.source == *name;
-        let found: Vec<_> = old.iter().chain(&new).filter(matching).map(|package| package.source.clone()).collect();
-        if found.is_empty() {
-            let what = format!("needed a package of the lock to update, found none that is named {name:?}");
-            return Err(Failure::new(Kind::Usage, what).hint("name binary or source packages that the lock lists").into());
-        }
-        sources.extend(found);
-    }
-    let mut held = Vec::new();
-    for package in old {
-        let today = new.iter().find(|other| other.name == package.name);
-        match today {
-            Some(today) if sources.contains(&package.source) || sources.contains(&today.source) => held.push(today.clone()),
-            None if sources.contains(&package.source) => {}
-            None => {
-                notes.push(format!("package {} {} is held, but nothing needs it today", package.name, package.version));
-                held.push(package.clone());
-            }
-            Some(_) => held.push(package.clone()),
-        }
-    }
-    for package in new {
-        if !old.iter().any(|other| other.name == package.name) {
-            if !sources.contains(&package.source) {
-                notes.push(format!("package {} {} comes too: today's packages need it", package.name, package.version));
-            }
-            held.push(package);
-        }
-    }
-    Ok(held)
 }
 
 fn agent(inputs: Inputs<'_>) -> Result<Option<LockedFile>> {

@@ -6,13 +6,13 @@ use std::fs;
 use std::path::Path;
 
 use super::{
-    Answer, Changes, Inputs, Lock, LockedBase, LockedFile, LockedOverlay, LockedPackage, Mode, Question, Section, VERSION,
-    refresh,
+    Answer, Changes, Inputs, Lock, LockedBase, LockedDebian, LockedFile, LockedImage, LockedOverlay, LockedPackage, Mode,
+    Question, Resolver, Section, VERSION, refresh,
 };
 use crate::architecture::Architecture;
 use crate::digest::Digest;
 use crate::failure::{Kind, failure_in};
-use crate::recipe;
+use crate::recipe::{self, ImageSource};
 use crate::store::Store;
 use crate::tree::TreePath;
 
@@ -37,7 +37,7 @@ pub(super) fn section() -> Section {
     let requested = vec!["bash".into(), "zstd".into()];
     Section {
         date: 1_780_000_000,
-        base: LockedBase { suite: "trixie".into(), components: vec!["main".into()], requested },
+        base: LockedBase::Debian(LockedDebian { suite: "trixie".into(), components: vec!["main".into()], requested }),
         agent: Some(file("basalt-firstboot")),
         overlays: vec![LockedOverlay { name: "50-x".into(), digest: Digest::of(b"tree"), files }],
         files: vec![file("motd")],
@@ -94,13 +94,20 @@ impl Desk {
 
     fn refresh(&self, previous: Option<&Lock>, mode: Mode) -> anyhow::Result<(Lock, Changes)> {
         let recipe = recipe::load(&self.folder.path().join("web.toml"))?;
-        let resolver = |_: &Question| {
-            *self.asked.borrow_mut() += 1;
-            Ok(Answer { date: *self.date.borrow(), packages: self.archive.borrow().clone() })
-        };
         let agent: Option<&Path> = None;
         let architecture = Architecture::Amd64;
-        refresh(Inputs { recipe: &recipe, architecture, store: &self.store, agent, resolver: &resolver }, previous, &mode)
+        refresh(Inputs { recipe: &recipe, architecture, store: &self.store, agent, resolver: self }, previous, &mode)
+    }
+}
+
+impl Resolver for Desk {
+    fn packages(&self, _: &Question) -> anyhow::Result<Answer> {
+        *self.asked.borrow_mut() += 1;
+        Ok(Answer { date: *self.date.borrow(), packages: self.archive.borrow().clone() })
+    }
+
+    fn image(&self, from: &ImageSource, _: &Path, _: Architecture) -> anyhow::Result<(LockedImage, i64)> {
+        anyhow::bail!("nobody asks for {from}")
     }
 }
 

@@ -87,14 +87,14 @@ mod tests {
         let old = Plan::parse(include_str!("../../image-recipes/golden/gpu-node.plan.json")).unwrap();
         assert!(diff(&old, &old).is_empty());
         let mut new = old.clone();
-        let Base::Debian { packages, .. } = &mut new.base;
+        let Base::Debian { packages, .. } = &mut new.base else { panic!("packages") };
         packages[0].version = "9".into();
         let last = packages.pop().unwrap().name;
         new.disk.boot_size = Some(536_870_912);
         new.kernel_args = vec!["quiet".into()];
         new.layers.swap(0, 1);
         let lines = diff(&old, &new);
-        let Base::Debian { packages, .. } = &old.base;
+        let packages = old.base.packages();
         assert_eq!(lines[0], format!("base.packages.{}.version: {:?} -> \"9\"", packages[0].name, packages[0].version));
         assert_eq!(lines[1], format!("base.packages.{last}: removed"));
         assert_eq!(lines[2], "disk.boot-size: null -> 536870912");

@@ -15,16 +15,7 @@ pub fn explain(plan: &Plan) -> String {
     out.row("image", &format!("{} {} for {}", plan.name, plan.image_version, plan.architecture));
     out.row("plan", &plan.id().to_string());
     out.row("time", &time(plan.time));
-    let Base::Debian { suite, packages, mirror, .. } = &plan.base;
-    let bytes: u64 = packages.iter().map(|package| package.size).sum();
-    out.row("base", &format!("Debian {suite}: {} packages, {} to fetch at most", packages.len(), size(bytes)));
-    let kernels = packages.iter().filter(|package| package.name.starts_with("linux-image-"));
-    for kernel in kernels {
-        out.row("", &format!("{} {}", kernel.name, kernel.version));
-    }
-    if let Some(mirror) = mirror {
-        out.row("", &format!("from {mirror}"));
-    }
+    base_lines(&plan.base, &mut out);
     for (index, layer) in plan.layers.iter().enumerate() {
         out.row(if index == 0 { "layers" } else { "" }, &format!("{}. {}", index + 1, layer_line(layer)));
         if !layer.replaces.is_empty() {
@@ -54,6 +45,27 @@ pub fn explain(plan: &Plan) -> String {
     let outputs: Vec<_> = plan.outputs.iter().map(super::diff::word).collect();
     out.row("outputs", &outputs.join(", "));
     out.text
+}
+
+fn base_lines(base: &Base, out: &mut Lines) {
+    match base {
+        Base::Debian { suite, packages, mirror, .. } => {
+            let bytes: u64 = packages.iter().map(|package| package.size).sum();
+            out.row("base", &format!("Debian {suite}: {} packages, {} to fetch at most", packages.len(), size(bytes)));
+            for kernel in packages.iter().filter(|package| package.name.starts_with("linux-image-")) {
+                out.row("", &format!("{} {}", kernel.name, kernel.version));
+            }
+            if let Some(mirror) = mirror {
+                out.row("", &format!("from {mirror}"));
+            }
+        }
+        Base::Oci(image) => {
+            let bytes: u64 = image.blobs().map(|blob| blob.size).sum();
+            out.row("base", &format!("image {}: {} layers, {} to fetch at most", image.from, image.layers.len(), size(bytes)));
+            out.row("", &format!("manifest sha256 {}", image.manifest.sha256));
+        }
+        Base::Tree { digest } => out.row("base", &format!("tree {digest}")),
+    }
 }
 
 fn layer_line(layer: &Layer) -> String {

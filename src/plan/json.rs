@@ -1,6 +1,7 @@
 //! A plan as JSON: what `plan --json` prints and `build` takes. Read strictly, because it may come from anywhere.
 
 use super::{Base, FileContent, LayerContent, Plan, Settings, VERSION};
+use crate::recipe::ImageSource;
 use crate::recipe::names::{self, Verdict};
 
 /// A text is no plan of ours.
@@ -82,7 +83,20 @@ impl Plan {
         if let Some(image) = &self.update {
             names::image_reference(image).map_err(value("update"))?;
         }
-        let Base::Debian { suite, packages, mirror, users, groups } = &self.base;
+        self.examine_base()?;
+        self.layers.iter().try_for_each(|layer| self.examine_layer(&layer.name, &layer.content))
+    }
+
+    fn examine_base(&self) -> Result<(), BadPlan> {
+        let value = |at: &str| {
+            let at = at.to_owned();
+            move |why: String| BadPlan::Value { at, why }
+        };
+        let (suite, packages, mirror, users, groups) = match &self.base {
+            Base::Debian { suite, packages, mirror, users, groups } => (suite, packages, mirror, users, groups),
+            Base::Oci(image) => return ImageSource::parse("", &image.from).map(drop).map_err(value("base.from")),
+            Base::Tree { .. } => return Ok(()),
+        };
         names::archive_word(suite).map_err(value("base.suite"))?;
         for package in packages {
             names::package(&package.name).map_err(value("base.packages"))?;
@@ -97,7 +111,7 @@ impl Plan {
         if let Some(mirror) = mirror {
             names::mirror(mirror).map_err(value("base.mirror"))?;
         }
-        self.layers.iter().try_for_each(|layer| self.examine_layer(&layer.name, &layer.content))
+        Ok(())
     }
 
     fn examine_layer(&self, name: &str, content: &LayerContent) -> Result<(), BadPlan> {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::architecture::Architecture;
 use crate::digest::Digest;
-use crate::lock::LockedPackage;
+use crate::lock::{LockedImage, LockedPackage};
 use crate::tree::TreePath;
 
 pub use diff::diff;
@@ -71,6 +71,13 @@ pub enum Base {
         groups: BTreeMap<String, u32>,
         /// Where to fetch what the cache lacks, for this build. Not part of the identity.
         mirror: Option<String>,
+    },
+    /// A container image. Where to fetch it is not part of the identity.
+    Oci(LockedImage),
+    /// The files of a system, imported into the store when they were locked.
+    Tree {
+        /// Digest of the tree without times: the key of the store's entry.
+        digest: Digest,
     },
 }
 
@@ -241,14 +248,27 @@ impl std::fmt::Display for PlanId {
     }
 }
 
+impl Base {
+    /// Its packages, when it is made of packages.
+    pub fn packages(&self) -> &[LockedPackage] {
+        match self {
+            Self::Debian { packages, .. } => packages,
+            Self::Oci(_) | Self::Tree { .. } => &[],
+        }
+    }
+}
+
 impl Plan {
     /// Its identity: the digest of its JSON without outputs, checks and mirror.
     pub fn id(&self) -> PlanId {
         let mut plan = self.clone();
         plan.outputs.clear();
         plan.checks.clear();
-        let Base::Debian { mirror, .. } = &mut plan.base;
-        *mirror = None;
+        match &mut plan.base {
+            Base::Debian { mirror, .. } => *mirror = None,
+            Base::Oci(image) => image.from.clear(),
+            Base::Tree { .. } => {}
+        }
         PlanId(Digest::of_value(&plan))
     }
 }

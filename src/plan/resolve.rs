@@ -8,8 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use super::{Base, FileContent, FileSpec, Layer, LayerContent, Plan, VERSION};
 use crate::architecture::Architecture;
 use crate::failure::{Failure, Kind};
-use crate::lock::{LockedFile, Section};
-use crate::recipe::{Content, Recipe, defaults};
+use crate::lock::{LockedBase, LockedDebian, LockedFile, Section};
+use crate::recipe::{Content, Debian, Origin, Recipe, defaults};
 
 /// The lock does not know an input of the recipe, or knows another one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,22 +36,7 @@ impl From<StaleLock> for Failure {
 /// When the lock was made for another recipe: an input is missing in it, or its packages answer another question.
 pub fn resolve(recipe: &Recipe, lock: &Section, architecture: Architecture) -> Result<Plan, StaleLock> {
     let stale = |needed: String, found: &str| StaleLock { recipe: recipe.name.clone(), needed, found: found.to_owned() };
-    let requested = recipe.base.requested(architecture);
-    if lock.base.suite != recipe.base.suite {
-        return Err(stale(format!("suite {}", recipe.base.suite), &lock.base.suite));
-    }
-    if lock.base.components != recipe.base.components {
-        return Err(stale(format!("components {}", recipe.base.components.join(" ")), &lock.base.components.join(" ")));
-    }
-    if lock.base.requested != requested {
-        let other = |from: &[String], of: &[String]| from.iter().find(|name| !of.contains(name)).cloned();
-        let missing = other(&requested, &lock.base.requested).map(|name| format!("package {name}"));
-        let extra = other(&lock.base.requested, &requested).unwrap_or_else(|| "other packages".to_owned());
-        return Err(match missing {
-            Some(package) => stale(package, "none"),
-            None => stale("no such package".to_owned(), &extra),
-        });
-    }
+    let base = base(recipe, lock, architecture).map_err(|(needed, found)| stale(needed, &found))?;
     let mut layers = Vec::new();
     for overlay in &recipe.overlays {
         let name = overlay.source.lock_name();
@@ -76,27 +61,67 @@ pub fn resolve(recipe: &Recipe, lock: &Section, architecture: Architecture) -> R
         layers.push(layer);
     }
     layers.push(settings(recipe));
-    let mut packages = lock.packages.clone();
-    packages.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(Plan {
         version: VERSION,
         name: recipe.name.clone(),
         image_version: recipe.version.clone(),
         architecture,
         time: lock.date,
-        base: Base::Debian {
-            suite: recipe.base.suite.clone(),
-            packages,
-            users: recipe.base.users.clone(),
-            groups: recipe.base.groups.clone(),
-            mirror: recipe.base.mirror.clone(),
-        },
+        base,
         layers,
         kernel_args: kernel_args(recipe),
         disk: recipe.disk.clone(),
         update: recipe.update.clone(),
         checks: recipe.checks.clone(),
         outputs: recipe.outputs.clone(),
+    })
+}
+
+/// The base that the lock pins. Fails with what the recipe needs and what the lock has.
+fn base(recipe: &Recipe, lock: &Section, architecture: Architecture) -> Result<Base, (String, String)> {
+    match (&recipe.base.origin, &lock.base) {
+        (Origin::Debian(debian), LockedBase::Debian(locked)) => {
+            same_question(debian, &recipe.base.requested(architecture), locked)?;
+            let mut packages = lock.packages.clone();
+            packages.sort_by(|a, b| a.name.cmp(&b.name));
+            let Debian { suite, users, groups, mirror, .. } = debian.clone();
+            Ok(Base::Debian { suite, packages, users, groups, mirror })
+        }
+        (Origin::Image(from), LockedBase::Oci(image)) if from.to_string() == image.from => Ok(Base::Oci(image.clone())),
+        (Origin::Tree(path), LockedBase::Tree(tree)) if *path == tree.path => Ok(Base::Tree { digest: tree.digest }),
+        (origin, locked) => {
+            let needed = match origin {
+                Origin::Debian(debian) => format!("a base of Debian {}", debian.suite),
+                Origin::Image(from) => format!("base {from}"),
+                Origin::Tree(path) => format!("base {path}"),
+            };
+            let found = match locked {
+                LockedBase::Debian(debian) => format!("Debian {}", debian.suite),
+                LockedBase::Oci(image) => image.from.clone(),
+                LockedBase::Tree(tree) => tree.path.clone(),
+            };
+            Err((needed, found))
+        }
+    }
+}
+
+fn same_question(debian: &Debian, requested: &[String], locked: &LockedDebian) -> Result<(), (String, String)> {
+    if locked.suite != debian.suite {
+        return Err((format!("suite {}", debian.suite), locked.suite.clone()));
+    }
+    if locked.components != debian.components {
+        return Err((format!("components {}", debian.components.join(" ")), locked.components.join(" ")));
+    }
+    if locked.requested == requested {
+        return Ok(());
+    }
+    let other = |from: &[String], of: &[String]| from.iter().find(|name| !of.contains(name)).cloned();
+    Err(match other(requested, &locked.requested) {
+        Some(package) => (format!("package {package}"), "none".to_owned()),
+        None => {
+            let extra = other(&locked.requested, requested).unwrap_or_else(|| "other packages".to_owned());
+            ("no such package".to_owned(), extra)
+        }
     })
 }
 
@@ -131,7 +156,8 @@ fn settings(recipe: &Recipe) -> Layer {
         units.into_iter().flatten().any(|known| known == unit)
     };
     let undecided = |units: &[&str]| units.iter().copied().filter(|unit| !decided(unit)).map(str::to_owned).collect::<Vec<_>>();
-    if !recipe.base.minimal {
+    // What the units of another base are called is for it to say.
+    if !recipe.base.minimal && recipe.base.debian().is_some() {
         settings.enable.extend(undecided(&defaults::ENABLED));
         settings.mask.extend(undecided(&defaults::MASKED));
     }
@@ -153,6 +179,16 @@ mod tests {
     use crate::lock::Lock;
     use std::fs;
     use std::path::Path;
+
+    fn debian(recipe: &mut Recipe) -> &mut Debian {
+        let Origin::Debian(debian) = &mut recipe.base.origin else { panic!("packages") };
+        debian
+    }
+
+    fn locked(lock: &mut Section) -> &mut LockedDebian {
+        let LockedBase::Debian(debian) = &mut lock.base else { panic!("packages") };
+        debian
+    }
 
     fn reference() -> (Recipe, Section) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("image-recipes");
@@ -188,10 +224,10 @@ mod tests {
     fn a_stale_lock_names_what_it_lacks() {
         type Spoil = fn(&mut Recipe, &mut Section);
         let table: [(Spoil, &str); 6] = [
-            (|_, lock| lock.base.suite = "sid".into(), "needed suite trixie, found sid"),
-            (|_, lock| lock.base.components.clear(), "needed components main, found "),
-            (|recipe, _| recipe.base.packages.push("vim".into()), "needed package vim, found none"),
-            (|_, lock| lock.base.requested.push("zz".into()), "needed no such package, found zz"),
+            (|_, lock| locked(lock).suite = "sid".into(), "needed suite trixie, found sid"),
+            (|_, lock| locked(lock).components.clear(), "needed components main, found "),
+            (|recipe, _| debian(recipe).packages.push("vim".into()), "needed package vim, found none"),
+            (|_, lock| locked(lock).requested.push("zz".into()), "needed no such package, found zz"),
             (|_, lock| lock.overlays.clear(), "needed overlay builtin:10-basalt-node, found none"),
             (|_, lock| lock.agent = None, "needed the first-boot agent, found none"),
         ];
@@ -239,7 +275,7 @@ mod tests {
         let mut other = recipe.clone();
         other.checks.clear();
         other.outputs.pop();
-        other.base.mirror = Some("https://m.example/debian".into());
+        debian(&mut other).mirror = Some("https://m.example/debian".into());
         assert_eq!(resolve(&other, &lock, Architecture::Amd64).unwrap().id(), plan.id());
         other.kernel_args.push("quiet".into());
         assert_ne!(resolve(&other, &lock, Architecture::Amd64).unwrap().id(), plan.id());

@@ -8,6 +8,7 @@ use std::io;
 use serde::Deserialize;
 use toml::de::DeTable;
 
+use super::image::ImageSource;
 use super::local;
 use super::merge::{self, Part};
 use super::place::{Place, Placed, Sources};
@@ -174,11 +175,18 @@ impl Loader<'_> {
 
     /// Makes every local path of the file `name` relative to the recipe's folder.
     fn rebase(&mut self, name: &str, written: &mut Written) {
+        if let Some(from) = &mut written.base.from {
+            match ImageSource::parse(name, &from.value) {
+                Ok(source) => from.value = source.to_string(),
+                Err(why) => self.findings.add(from.place, format!("base.from: {why}")),
+            }
+        }
         let overlays = written.overlays.iter_mut().filter_map(|overlay| overlay.path.as_mut());
         let files = written.files.iter_mut().filter_map(|file| file.source.as_mut());
         let networks = written.networks.iter_mut().filter_map(|network| network.source.as_mut());
         let keyring = written.base.keyring.as_mut().filter(|path| !path.starts_with('/'));
-        for path in overlays.chain(files).chain(networks).chain(written.agent.path.as_mut()).chain(keyring) {
+        let base = written.base.path.as_mut();
+        for path in overlays.chain(files).chain(networks).chain(written.agent.path.as_mut()).chain(keyring).chain(base) {
             match local::join(name, &path.value) {
                 Ok(joined) => path.value = joined,
                 Err(why) => {

@@ -120,6 +120,8 @@ impl Join {
     fn base(&mut self, below: Base, above: Base) -> Base {
         Base {
             kind: self.one("base.kind", below.kind, above.kind),
+            from: self.one("base.from", below.from, above.from),
+            path: self.one("base.path", below.path, above.path),
             suite: self.one("base.suite", below.suite, above.suite),
             components: self.one("base.components", below.components, above.components),
             mirror: self.one("base.mirror", below.mirror, above.mirror),

@@ -10,6 +10,7 @@
 
 mod check;
 pub mod defaults;
+mod image;
 mod load;
 mod local;
 mod merge;
@@ -24,6 +25,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+pub use image::{ImageSource, LocalImage};
 pub use place::{Place, Placed, Position, Sources};
 pub use problem::{Problem, Problems};
 pub use written::Written;
@@ -66,9 +68,29 @@ pub struct Recipe {
     pub checks: Vec<Check>,
 }
 
-/// The lowest layer: Debian packages.
+/// The lowest layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Base {
+    /// Whether everything that makes an image boot is left to the recipe.
+    pub minimal: bool,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// Where the lowest layer comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Packages.
+    Debian(Debian),
+    /// A container image.
+    Image(ImageSource),
+    /// A local folder or tar archive, relative to the recipe's folder.
+    Tree(String),
+}
+
+/// Debian packages.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Debian {
     /// `trixie`.
     pub suite: String,
     /// `main`, ...
@@ -77,8 +99,6 @@ pub struct Base {
     pub mirror: Option<String>,
     /// The archive's keys, when the recipe names them: absolute, or relative to the recipe's folder.
     pub keyring: Option<String>,
-    /// Whether everything that makes an image boot is left to the recipe.
-    pub minimal: bool,
     /// What the recipe adds, sorted.
     pub packages: Vec<String>,
     /// Fixed numbers of system users.
@@ -88,9 +108,18 @@ pub struct Base {
 }
 
 impl Base {
-    /// All packages that are asked for, sorted; what they depend on comes by itself.
+    /// Packages and what is said of them, when it is made of packages.
+    pub fn debian(&self) -> Option<&Debian> {
+        match &self.origin {
+            Origin::Debian(debian) => Some(debian),
+            Origin::Image(_) | Origin::Tree(_) => None,
+        }
+    }
+
+    /// All packages that are asked for, sorted; what they depend on comes by itself. None where the base is not made of packages.
     pub fn requested(&self, architecture: Architecture) -> Vec<String> {
-        let mut names = self.packages.clone();
+        let Some(debian) = self.debian() else { return Vec::new() };
+        let mut names = debian.packages.clone();
         if !self.minimal {
             names.extend(defaults::packages(architecture).into_iter().map(str::to_owned));
         }

@@ -63,6 +63,12 @@ pub fn mirror(text: &str) -> Verdict {
     rule(ok, "an http://, https:// or file:/// address without user or password", text)
 }
 
+/// A tag of a container image.
+pub fn tag(text: &str) -> Verdict {
+    let ok = !text.is_empty() && all(text, "._-") && text.len() <= 128 && !text.starts_with(['.', '-']);
+    rule(ok, "a tag: letters, digits, \".\", \"_\" and \"-\", 128 at most", text)
+}
+
 /// A host name (RFC 1123), short enough for Linux (64 bytes).
 pub fn host(text: &str) -> Verdict {
     let label = |label: &str| all(label, "-") && label.len() <= 63 && !label.starts_with('-') && !label.ends_with('-');
@@ -212,7 +218,7 @@ pub fn image_reference(text: &str) -> Verdict {
         && port.is_none_or(|port| port.parse::<u16>().is_ok());
     let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let part = |part: &str| lower(part, "._-") && part.starts_with(edge) && part.ends_with(edge);
-    let tag_ok = tag.is_none_or(|tag| all(tag, "._-") && tag.len() <= 128 && !tag.starts_with(['.', '-']));
+    let tag_ok = tag.is_none_or(|text| self::tag(text).is_ok());
     rule(
         digest_ok && registry_ok && path.split('/').all(part) && tag_ok,
         "registry/path:tag, like registry.example.org/basalt/gpu-node:stable",

@@ -48,7 +48,7 @@ fn ten_lines_of_a_stranger_are_enough() {
     for package in ["openssh-server", "linux-image-amd64", "ostree-boot", "shim-signed", "systemd-sysv"] {
         assert!(asked.contains(&package.to_owned()), "{package}");
     }
-    assert_eq!((recipe.base.suite.as_str(), recipe.disk.sector_size), ("trixie", 512));
+    assert_eq!((recipe.base.debian().unwrap().suite.as_str(), recipe.disk.sector_size), ("trixie", 512));
     assert_eq!(recipe.agent, Some(Agent::Shipped));
     assert_eq!(recipe.outputs, [Format::Raw]);
     assert_eq!(recipe.overlays[0].source, OverlaySource::Builtin("10-basalt-node".into()));
@@ -96,7 +96,8 @@ fn every_key_is_understood() {
     assert_eq!(recipe.local_files(), ["over/etc/x"]);
     assert_eq!(recipe.agent, Some(Agent::Local("agent".into())));
     assert_eq!(recipe.settings.users["ops"].ssh_keys, [KEY]);
-    assert_eq!((recipe.base.users["ops-agent"], recipe.base.users["sshd"]), (950, 905));
+    let users = &recipe.base.debian().unwrap().users;
+    assert_eq!((users["ops-agent"], users["sshd"]), (950, 905));
     assert_eq!(recipe.update.as_deref(), Some("r.example.org/basalt/full:stable"));
     assert_eq!(recipe.checks[0].run, ["systemctl", "is-system-running"]);
 }

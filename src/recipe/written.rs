@@ -67,6 +67,10 @@ pub struct Written {
 pub enum BaseKind {
     /// Debian packages.
     Debian,
+    /// A container image that has a kernel: `from`.
+    Oci,
+    /// A folder or tar archive with the files of a system: `path`.
+    Tree,
 }
 
 /// The lowest layer.
@@ -75,6 +79,10 @@ pub enum BaseKind {
 pub struct Base {
     /// Where it comes from. Without it: `debian`.
     pub kind: Option<Placed<BaseKind>>,
+    /// Kind `oci`: `registry/path:tag`, `oci:FOLDER[:TAG]` or `oci-archive:FILE[:TAG]`. The lock pins it by digest.
+    pub from: Option<Placed<String>>,
+    /// Kind `tree`: a folder, or a tar archive (plain, gzip or zstd), relative to this file.
+    pub path: Option<Placed<String>>,
     /// Debian's suite. Without it: `trixie`.
     pub suite: Option<Placed<String>>,
     /// Components of the archive. Without it: `["main"]`.

@@ -19,8 +19,9 @@ use anyhow::{Context, Result};
 
 use nix::fcntl::Flock;
 
-use crate::digest::{Digest, Hasher};
+use crate::digest::{Digest, Digesting, Hasher};
 use crate::failure::{Failure, Kind};
+use crate::host::interrupt;
 use crate::tree::Pack;
 
 /// A cache folder. Cheap to clone.
@@ -98,6 +99,31 @@ impl Store {
         let digest = hasher.finish();
         self.keep_blob(file, &digest)?;
         Ok((digest, len))
+    }
+
+    /// Stores what `reader` gives as the blob with this digest and length, unless it is here.
+    ///
+    /// # Errors
+    /// [`Kind::Input`]: other bytes; nothing is stored then.
+    pub fn add_known_blob(&self, reader: impl Read, digest: &Digest, len: u64) -> Result<()> {
+        if self.has_blob(digest) {
+            return Ok(());
+        }
+        let file = self.temporary_file()?;
+        let mut digesting = Digesting::new(file.as_file());
+        // One more byte tells that there are more.
+        io::copy(&mut interrupt::Stoppable(reader.take(len.saturating_add(1))), &mut digesting)?;
+        let (found, size, _) = digesting.finish();
+        if (found, size) == (*digest, len) {
+            return self.keep_blob(file, digest);
+        }
+        let found = match size.cmp(&len) {
+            std::cmp::Ordering::Less => format!("{size} bytes"),
+            std::cmp::Ordering::Equal => format!("sha256 {found}"),
+            std::cmp::Ordering::Greater => "more bytes".to_owned(),
+        };
+        let what = format!("needed {len} bytes, sha256 {digest}; found {found}");
+        Err(Failure::new(Kind::Input, what).hint("it is cut off or was altered: make or fetch it again").into())
     }
 
     /// Takes a finished temporary file as the blob with `digest`, which the caller computed.

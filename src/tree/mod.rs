@@ -12,7 +12,7 @@ mod merge;
 mod path;
 pub mod tar;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 pub use content::{Content, ContentReader, Pack};
@@ -223,9 +223,37 @@ impl Tree {
         self.directory_mut(&parent)?.children.remove(&name)
     }
 
+    /// Changes owner, mode and so on of everything, the root too. Hard links stay one leaf, which is changed once.
+    pub fn change_meta(&mut self, mut change: impl FnMut(&mut Meta)) {
+        change(&mut self.root.meta);
+        change_below(&mut self.root, &mut change, &mut HashMap::new());
+    }
+
     /// Everything below the root, each folder before what it holds, names in byte order.
     pub fn walk(&self) -> Walk<'_> {
         self.root.walk(TreePath::root())
+    }
+}
+
+/// The leaf that was, and the one that it became, by the first one's address; it is kept, so that no other gets that address.
+type Changed = HashMap<*const Leaf, (Arc<Leaf>, Arc<Leaf>)>;
+
+fn change_below(directory: &mut Directory, change: &mut impl FnMut(&mut Meta), done: &mut Changed) {
+    for node in directory.children.values_mut() {
+        match node {
+            Node::Directory(inner) => {
+                change(&mut inner.meta);
+                change_below(inner, change, done);
+            }
+            Node::Leaf(leaf) => {
+                let (_, new) = done.entry(Arc::as_ptr(leaf)).or_insert_with(|| {
+                    let mut new = Leaf::clone(leaf);
+                    change(&mut new.meta);
+                    (Arc::clone(leaf), Arc::new(new))
+                });
+                *leaf = Arc::clone(new);
+            }
+        }
     }
 }
 

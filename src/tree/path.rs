@@ -70,6 +70,15 @@ impl TreePath {
         }
     }
 
+    /// The folders on the way to it from the root, which is not one of them, and itself at last.
+    pub fn way(&self) -> impl Iterator<Item = Self> {
+        let mut at = Self::root();
+        self.parts().map(move |part| {
+            at = at.join(part);
+            at.clone()
+        })
+    }
+
     /// Whether this is `other` or lies below it.
     pub fn is_within(&self, other: &Self) -> bool {
         other.0.is_empty() || self.0.strip_prefix(&other.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

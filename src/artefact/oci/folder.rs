@@ -14,11 +14,12 @@ use anyhow::{Context, Result};
 
 use super::image::Image;
 use super::layer::Blob;
-use crate::artefact::manifest::{Stoppable, is_whole_file};
+use crate::artefact::manifest::is_whole_file;
 use crate::artefact::output::{Output, unwritable};
 use crate::digest::{Digest, Digesting};
 use crate::failure::{Failure, Kind};
 use crate::format::oci::{self, Descriptor, Index, Manifest};
+use crate::host::interrupt::Stoppable;
 use crate::store::sync_folder;
 use crate::tree::{Content, Pack};
 

@@ -27,7 +27,7 @@ use crate::commit::Commit;
 use crate::digest::Digest;
 use crate::host::interrupt;
 use crate::layer::Layer;
-use crate::lock::LockedPackage;
+use crate::layer::packages::Package;
 use crate::plan::PlanId;
 use crate::progress::{Sink, Stage, Unit};
 use crate::store::Store;
@@ -56,7 +56,7 @@ pub struct Subject<'a> {
     /// What the tree was merged from, lowest first.
     pub layers: &'a [Layer],
     /// The packages of the lowest layer.
-    pub packages: &'a [LockedPackage],
+    pub packages: &'a [Package],
 }
 
 /// The image. Layers that the store does not have are compressed now.

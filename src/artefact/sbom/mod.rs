@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use uuid::{Uuid, uuid};
 
 use crate::digest::Digest;
-use crate::lock::LockedPackage;
+use crate::layer::packages::{Package, Packages};
 use crate::plan::PlanId;
 use crate::tree::{Tree, TreePath};
 
@@ -34,10 +34,8 @@ pub struct Subject<'a> {
     pub time: i64,
     /// Checksum of its commit.
     pub commit: Digest,
-    /// The suite that its packages are of.
-    pub suite: &'a str,
     /// The packages of its base.
-    pub packages: &'a [LockedPackage],
+    pub packages: &'a Packages,
     /// Name and digest of its layers, lowest first.
     pub layers: &'a [(String, Digest)],
     /// What is in it: the licences stand in `/usr/share/doc`.
@@ -65,17 +63,22 @@ pub fn document(subject: &Subject<'_>) -> Result<Value> {
     let mut relationships = vec![relationship("SPDXRef-DOCUMENT", "DESCRIBES", image)];
     let mut extracted = BTreeMap::new();
     let mut sources = BTreeMap::new();
-    for package in subject.packages {
+    for package in &subject.packages.list {
         let id = format!("SPDXRef-Package-{}", idstring(&package.name));
         let said = licence::declared(subject.tree, &package.name).with_context(|| format!("the licence of {}", package.name))?;
-        packages.push(binary(&id, package, subject.suite, said.as_ref().map_or(NO_ASSERTION, |said| said.expression.as_str())));
+        packages.push(binary(
+            &id,
+            package,
+            subject.packages,
+            said.as_ref().map_or(NO_ASSERTION, |said| said.expression.as_str()),
+        ));
         extracted.extend(said.into_iter().flat_map(|said| said.references).map(|name| (licence::reference(&name), name)));
         relationships.push(relationship(image, "CONTAINS", &id));
         let source = format!("SPDXRef-Source-{}-{}", idstring(&package.source), idstring(&package.source_version));
         relationships.push(relationship(&id, "GENERATED_FROM", &source));
         sources.entry(source).or_insert(package);
     }
-    packages.extend(sources.iter().map(|(id, package)| source(id, package, subject.suite)));
+    packages.extend(sources.iter().map(|(id, package)| source(id, package, subject.packages)));
     for (name, digest) in subject.layers {
         let id = format!("SPDXRef-Layer-{}", idstring(name));
         packages.push(layer(&id, name, digest));
@@ -106,25 +109,32 @@ fn relationship(from: &str, kind: &str, to: &str) -> Value {
     json!({ "spdxElementId": from, "relationshipType": kind, "relatedSpdxElement": to })
 }
 
-fn binary(id: &str, package: &LockedPackage, suite: &str, licence: &str) -> Value {
-    let LockedPackage { name, version, architecture, sha256, filename, .. } = package;
-    json!({
+fn binary(id: &str, package: &Package, of: &Packages, licence: &str) -> Value {
+    let Package { name, version, architecture, file, .. } = package;
+    let mut value = json!({
         "SPDXID": id,
         "name": name,
         "versionInfo": version,
-        "packageFileName": filename.rsplit('/').next().unwrap_or(filename),
         "downloadLocation": NO_ASSERTION,
         "filesAnalyzed": false,
-        "checksums": [{ "algorithm": "SHA256", "checksumValue": sha256.to_hex() }],
         "licenseConcluded": NO_ASSERTION,
         "licenseDeclared": licence,
         "copyrightText": NO_ASSERTION,
-        "supplier": "Organization: Debian",
-        "externalRefs": [purl(name, version, architecture, suite)],
-    })
+        "supplier": supplier(of),
+        "externalRefs": [purl(name, version, architecture, of)],
+    });
+    if let Some((file, sha256)) = file {
+        value["packageFileName"] = json!(file);
+        value["checksums"] = json!([{ "algorithm": "SHA256", "checksumValue": sha256.to_hex() }]);
+    }
+    value
 }
 
-fn source(id: &str, package: &LockedPackage, suite: &str) -> Value {
+fn supplier(of: &Packages) -> &'static str {
+    if of.distribution == "debian" { "Organization: Debian" } else { NO_ASSERTION }
+}
+
+fn source(id: &str, package: &Package, of: &Packages) -> Value {
     json!({
         "SPDXID": id,
         "name": package.source,
@@ -135,8 +145,8 @@ fn source(id: &str, package: &LockedPackage, suite: &str) -> Value {
         "licenseDeclared": NO_ASSERTION,
         "copyrightText": NO_ASSERTION,
         "primaryPackagePurpose": "SOURCE",
-        "supplier": "Organization: Debian",
-        "externalRefs": [purl(&package.source, &package.source_version, "source", suite)],
+        "supplier": supplier(of),
+        "externalRefs": [purl(&package.source, &package.source_version, "source", of)],
     })
 }
 
@@ -153,16 +163,20 @@ fn layer(id: &str, name: &str, digest: &Digest) -> Value {
     })
 }
 
-/// How package managers name a package: <https://github.com/package-url/purl-spec>.
+/// How package managers name a package of Debian: <https://github.com/package-url/purl-spec>.
 pub fn package_url(name: &str, version: &str, architecture: &str, suite: &str) -> String {
     format!("pkg:deb/debian/{}@{}?arch={architecture}&distro={suite}", encoded(name), encoded(version))
 }
 
-fn purl(name: &str, version: &str, architecture: &str, suite: &str) -> Value {
+fn purl(name: &str, version: &str, architecture: &str, of: &Packages) -> Value {
+    let url = match &of.suite {
+        Some(suite) => package_url(name, version, architecture, suite),
+        None => format!("pkg:deb/{}/{}@{}?arch={architecture}", encoded(&of.distribution), encoded(name), encoded(version)),
+    };
     json!({
         "referenceCategory": "PACKAGE-MANAGER",
         "referenceType": "purl",
-        "referenceLocator": package_url(name, version, architecture, suite),
+        "referenceLocator": url,
     })
 }
 
@@ -210,25 +224,22 @@ mod tests {
         let text = "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\nFiles: *\nLicense: GPL-2+\n\nFiles: a\nLicense: own-words\n";
         let at = TreePath::parse("/usr/share/doc/one/copyright").unwrap();
         tree.put_file(&at, Meta::root(0o644), Content::from_bytes(text.as_bytes())).unwrap();
-        let package = LockedPackage {
+        let package = Package {
             name: "one".into(),
             version: "1-2".into(),
             architecture: "all".into(),
-            sha256: Digest::of(b"one"),
-            size: 3,
-            filename: "pool/main/o/one/one_1-2_all.deb".into(),
-            archive: "trixie".into(),
             source: "one-source".into(),
             source_version: "1-1".into(),
+            file: Some(("one_1-2_all.deb".into(), Digest::of(b"one"))),
         };
+        let packages = Packages { distribution: "debian".into(), suite: Some("trixie".into()), list: vec![package] };
         let subject = Subject {
             name: "node",
             version: "1",
             plan: PlanId(Digest::of(b"plan")),
             time: 1_700_000_000,
             commit: Digest::of(b"commit"),
-            suite: "trixie",
-            packages: &[package],
+            packages: &packages,
             layers: &[("base".into(), Digest::of(b"base"))],
             tree: &tree,
         };

@@ -15,9 +15,7 @@ mod repository;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -28,11 +26,10 @@ use crate::digest::Digest;
 use crate::failure::{Failure, Kind};
 use crate::host::interrupt;
 use crate::lock::LockedPackage;
-use crate::plan::Base;
 use crate::progress::{Event, Sink, Stage, Unit};
 use crate::store::Store;
+use crate::tree::Pack;
 use crate::tree::tar::{Devices, read_packed};
-use crate::tree::{Content, Directory, LeafKind, Node, Pack};
 
 /// Changes whenever the same inputs would give another tree. The hooks' text is part of the key by itself.
 const RULES: u32 = 1;
@@ -54,46 +51,53 @@ struct Key<'a> {
 }
 
 /// What is made, out of what.
-struct Inputs<'a> {
-    packages: &'a [LockedPackage],
-    users: &'a BTreeMap<String, u32>,
-    groups: &'a BTreeMap<String, u32>,
-    architecture: Architecture,
-    time: i64,
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    /// `trixie`.
+    pub suite: &'a str,
+    /// Exactly these are installed.
+    pub packages: &'a [LockedPackage],
+    /// Fixed numbers of system users.
+    pub users: &'a BTreeMap<String, u32>,
+    /// Fixed numbers of system groups.
+    pub groups: &'a BTreeMap<String, u32>,
+    /// For which machines.
+    pub architecture: Architecture,
+    /// The image's, in seconds since 1970: no file is newer.
+    pub time: i64,
 }
 
-/// The layer that `base` is: from the store, else made now. `time` is the image's: no file is newer.
+/// The layer of these packages: from the store, else made now.
 ///
 /// # Errors
 /// [`Kind::Input`] when a package is not in the store (see [`crate::source::debian::fetch`]); [`Kind::Invalid`] when the packages do
 /// not make a base: no kernel, two kernels, no dracut; [`Kind::Tool`] when this machine cannot make one: a program or the user's
 /// subordinate numbers are missing.
-pub fn produce(base: &Base, architecture: Architecture, time: i64, store: &Store, sink: &dyn Sink) -> Result<Layer> {
-    let Base::Debian { suite, packages, users, groups, mirror: _ } = base;
+pub fn produce(inputs: &Inputs<'_>, store: &Store, sink: &dyn Sink) -> Result<Layer> {
     chroot::sweep(store)?;
-    let key = key(base, architecture, time);
-    let inputs = Inputs { packages, users, groups, architecture, time };
-    let entry = store.entry_or_make(KIND, &key, |folder| make(&inputs, folder, store, sink))?;
+    let entry = store.entry_or_make(KIND, &key(inputs), |folder| make(inputs, folder, store, sink))?;
     if entry.cached {
-        Stage::start(sink, "base", format!("{suite}, {} packages", packages.len()), None, Unit::None).finish(true);
+        let detail = format!("{}, {} packages", inputs.suite, inputs.packages.len());
+        Stage::start(sink, "base", detail, None, Unit::None).finish(true);
     }
     let tree = cache::read(&entry.path)?;
     Ok(Layer {
         name: "base".to_owned(),
         replaces: Vec::new(),
         removals: Vec::new(),
+        finished: false,
         digest: cache::digest(&entry.path, &tree),
         tree,
     })
 }
 
 /// Whether the store has the layer that [`produce`] would answer, so that no package is needed.
-pub fn is_cached(base: &Base, architecture: Architecture, time: i64, store: &Store) -> bool {
-    store.entry(KIND, &key(base, architecture, time)).is_some()
+pub fn is_cached(inputs: &Inputs<'_>, store: &Store) -> bool {
+    store.entry(KIND, &key(inputs)).is_some()
 }
 
-fn key(base: &Base, architecture: Architecture, time: i64) -> Digest {
-    let Base::Debian { suite, packages, users, groups, mirror: _ } = base;
+fn key(inputs: &Inputs<'_>) -> Digest {
+    let Inputs { suite, packages, users, groups, architecture, time } = *inputs;
     Digest::of_value(&Key {
         rules: RULES,
         suite,
@@ -107,7 +111,7 @@ fn key(base: &Base, architecture: Architecture, time: i64) -> Digest {
 }
 
 /// Fills the entry `folder`.
-fn make(inputs: &Inputs, folder: &Path, store: &Store, sink: &dyn Sink) -> Result<()> {
+fn make(inputs: &Inputs<'_>, folder: &Path, store: &Store, sink: &dyn Sink) -> Result<()> {
     if let Some(package) = inputs.packages.iter().find(|package| !store.has_blob(&package.sha256)) {
         let LockedPackage { name, version, sha256, .. } = package;
         return Err(Failure::new(Kind::Input, format!("package {name} {version} ({sha256}) is not in the cache"))
@@ -131,27 +135,8 @@ fn make(inputs: &Inputs, folder: &Path, store: &Store, sink: &dyn Sink) -> Resul
         );
         sink.event(Event::Warning { message });
     }
-    add_to_pack(&mut tree.root, &pack, &mut File::options().append(true).open(&path)?)?;
+    cache::move_into_pack(&mut tree.root, &pack, &mut File::options().append(true).open(&path)?)?;
     cache::write_index(folder, &tree).context("the base's index")?;
     stage.finish(false);
-    Ok(())
-}
-
-/// Moves contents from memory to the end of `pack`, behind the archive's end mark; `file` is the pack, open to append.
-fn add_to_pack(directory: &mut Directory, pack: &Arc<Pack>, file: &mut File) -> Result<()> {
-    for node in directory.children.values_mut() {
-        match node {
-            Node::Directory(inner) => add_to_pack(inner, pack, file)?,
-            Node::Leaf(leaf) => {
-                let LeafKind::File(content) = &leaf.kind else { continue };
-                if content.packed_at().is_none() {
-                    let offset = file.seek(SeekFrom::End(0))?;
-                    file.write_all(&content.bytes()?)?;
-                    let content = Content::packed(Arc::clone(pack), offset, content.len(), content.digest());
-                    *node = Node::file(leaf.meta.clone(), content);
-                }
-            }
-        }
-    }
     Ok(())
 }

@@ -2,42 +2,23 @@
 //! keep them. Pure but for reading files of the tree.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
 use super::accounts;
 use crate::failure::{Failure, Kind};
-use crate::tree::{Content, Directory, Leaf, Meta, Node, Tree, TreePath};
+use crate::layer::residue;
+use crate::tree::{Meta, Node, Tree, TreePath};
 
-/// What is taken out, and why. A last part `*` means all in the folder, and may have a beginning or end (`ssh_host_*`).
+/// What of Debian's is taken out beside what no base keeps, and why: see [`residue::remove`].
 const REMOVED: &[(&str, &str)] = &[
-    ("dev/*", "made at boot"),
-    ("proc/*", "made at boot"),
-    ("sys/*", "made at boot"),
-    ("run/*", "made at boot"),
-    ("tmp/*", "left over from the build"),
-    ("etc/hostname", "the building machine's"),
     ("etc/resolv.conf", "the building machine's"),
     ("etc/fstab", "mmdebstrap's: a comment"),
     ("etc/apt/sources.list", "mmdebstrap's: names a folder of the building machine"),
     ("etc/apt/apt.conf.d/99mmdebstrap", "mmdebstrap's, as its version has it"),
     ("etc/dpkg/dpkg.cfg.d/99mmdebstrap", "mmdebstrap's, as its version has it"),
-    ("var/lib/dbus/machine-id", "random; each node makes its own"),
-    ("etc/ssh/ssh_host_*", "random and secret; each node makes its own at its first boot"),
-    ("etc/.pwd.lock", "left over from a change of passwords"),
-    ("etc/passwd-", "a backup: depends on which user was made last"),
-    ("etc/group-", "a backup: depends on which group was made last"),
-    ("etc/shadow-", "a backup: depends on which user was made last"),
-    ("etc/gshadow-", "a backup: depends on which group was made last"),
-    ("etc/subuid-", "a backup"),
-    ("etc/subgid-", "a backup"),
     ("etc/xml/*.old", "a backup: depends on the order of configuration"),
     ("etc/sgml/catalog", "a link to a catalogue below /var"),
-    ("var/log/*", "has times; folders come from tmpfiles"),
-    ("var/cache/*", "can be made again; ldconfig's and debconf's depend on the machine and the order"),
-    ("var/backups/*", "backups of the package database"),
-    ("var/lib/apt", "apt's lists and states, as its version on the building machine has them"),
     ("var/lib/pam", "only of use to configure packages, which an image never does"),
     ("var/lib/ucf", "the same"),
     ("var/lib/sgml-base", "the same"),
@@ -47,11 +28,7 @@ const REMOVED: &[(&str, &str)] = &[
     ("var/lib/systemd/deb-systemd-helper-masked", "the same"),
     ("var/lib/systemd/deb-systemd-user-helper-enabled", "the same"),
     ("var/lib/systemd/deb-systemd-user-helper-masked", "the same"),
-    ("var/lib/systemd/catalog/database", "made again at boot"),
 ];
-
-/// What of dpkg's database stays: all that `dpkg -l`, `-L`, `-S`, `-V` and an SBOM read.
-const DATABASE: [&str; 5] = ["status", "info", "alternatives", "diversions", "statoverride"];
 
 /// The only extended attributes that packages set; any other (SELinux, ACLs) is the building machine's filesystem's.
 const XATTRS: [&str; 1] = ["security.capability"];
@@ -70,25 +47,12 @@ pub fn normalise(
     move_kernel(tree)?;
     remove_apt_folders(tree)?;
     for (pattern, _) in REMOVED {
-        remove(tree, pattern)?;
+        residue::remove(tree, pattern)?;
     }
-    move_database(tree)?;
-    // systemd fills it in at the first boot, which it recognises by this word: machine-id(5).
-    let id = Content::from_bytes(*b"uninitialized\n");
-    tree.put_file(&TreePath::parse("etc/machine-id")?, Meta { mtime: time, ..Meta::root(0o444) }, id)?;
-    clean_directory(&mut tree.root, time);
+    residue::settle(tree, time)?;
+    anyhow::ensure!(residue::move_database(tree)?, "the base has no package database: /var/lib/dpkg is missing");
+    tree.change_meta(|meta| clean(meta, time));
     Ok(strangers)
-}
-
-fn remove(tree: &mut Tree, pattern: &str) -> Result<()> {
-    let (folder, name) =
-        TreePath::parse(pattern)?.split_last().map(|(folder, name)| (folder, name.to_owned())).context("a pattern")?;
-    let Some(directory) = tree.directory_mut(&folder) else { return Ok(()) };
-    match name.split_once('*') {
-        Some((start, end)) => directory.children.retain(|child, _| !(child.starts_with(start) && child.ends_with(end))),
-        None => drop(directory.children.remove(&name)),
-    }
-    Ok(())
 }
 
 /// Takes out the folders that mmdebstrap makes for apt, which differ between its versions, unless apt itself is installed.
@@ -158,56 +122,6 @@ fn move_kernel(tree: &mut Tree) -> Result<()> {
     Ok(())
 }
 
-/// Moves dpkg's database below `/usr`: an image's `/var` is the node's own. tmpfiles makes the link on the node.
-fn move_database(tree: &mut Tree) -> Result<()> {
-    let Some(Node::Directory(mut database)) = tree.remove(&TreePath::parse("var/lib/dpkg")?) else {
-        anyhow::bail!("the base has no package database: /var/lib/dpkg is missing")
-    };
-    database.children.retain(|name, _| DATABASE.contains(&name.as_str()));
-    // dpkg wants to find the folder, be it empty.
-    database.children.insert("updates".into(), Node::Directory(Directory::new(Meta::root(0o755))));
-    tree.make_directory(&TreePath::parse("usr/lib/sysimage")?)?.children.insert("dpkg".into(), Node::Directory(database));
-    let line = "# The package database of this image.\nL /var/lib/dpkg - - - - ../../usr/lib/sysimage/dpkg\n";
-    tree.put_file(
-        &TreePath::parse("usr/lib/tmpfiles.d/basalt-dpkg.conf")?,
-        Meta::root(0o644),
-        Content::from_bytes(line.as_bytes()),
-    )?;
-    Ok(())
-}
-
-fn clean_directory(directory: &mut Directory, time: i64) {
-    clean(&mut directory.meta, time);
-    // A hard link is one leaf at several places: each must become the same new leaf. Packages have few, so the list is short.
-    let mut links = Vec::new();
-    clean_children(directory, time, &mut links);
-}
-
-fn clean_children(directory: &mut Directory, time: i64, links: &mut Vec<(Arc<Leaf>, Arc<Leaf>)>) {
-    for node in directory.children.values_mut() {
-        match node {
-            Node::Directory(inner) => {
-                clean(&mut inner.meta, time);
-                clean_children(inner, time, links);
-            }
-            Node::Leaf(leaf) => {
-                if let Some((_, new)) = links.iter().find(|(old, _)| Arc::ptr_eq(old, leaf)) {
-                    *leaf = Arc::clone(new);
-                    continue;
-                }
-                let shared = Arc::strong_count(leaf) > 1;
-                let mut new = Leaf::clone(leaf);
-                clean(&mut new.meta, time);
-                let new = Arc::new(new);
-                if shared {
-                    links.push((Arc::clone(leaf), Arc::clone(&new)));
-                }
-                *leaf = new;
-            }
-        }
-    }
-}
-
 fn clean(meta: &mut Meta, time: i64) {
     meta.mtime = meta.mtime.min(time);
     meta.xattrs.retain(|name, _| XATTRS.contains(&name.as_str()));
@@ -215,7 +129,10 @@ fn clean(meta: &mut Meta, time: i64) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::tree::Content;
 
     const TIME: i64 = 1000;
 

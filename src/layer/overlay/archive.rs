@@ -4,15 +4,13 @@
 //! Refused are, beside what [`crate::tree::tar`] refuses (names and hard links that lead out, ways through links, devices), relative
 //! links that climb above the root, private keys, and owners with the numbers of people: who packed the archive owns nothing on a node.
 
-use std::collections::HashMap;
 use std::io::{self, Read};
 use std::path::Path;
-use std::sync::Arc;
 
 use super::{Unfit, climbs_out};
 use crate::recipe::{names, secrets};
 use crate::tree::tar::{Devices, read_packed};
-use crate::tree::{Content, Directory, Leaf, LeafKind, Meta, Node, Pack, Tree, TreePath};
+use crate::tree::{Content, LeafKind, Meta, Node, Pack, Tree, TreePath};
 
 /// Numbers that Debian gives to people.
 const PEOPLE: std::ops::RangeInclusive<u32> = 1000..=59999;
@@ -42,9 +40,9 @@ pub(super) fn read(path: &Path) -> Result<Tree, Unfit> {
     if !list.is_empty() {
         return Err(Unfit { list });
     }
+    tree.change_meta(|meta| meta.mtime = 0);
     // Whoever packed `.` did not mean to say who owns the image's root.
     tree.root.meta = Meta::root(0o755);
-    forget_times(&mut tree.root, &mut HashMap::new());
     Ok(tree)
 }
 
@@ -88,30 +86,10 @@ fn is_private_key(content: &Content) -> io::Result<bool> {
     Ok(secrets::begins_with_private_key(&beginning))
 }
 
-/// Sets every time to 0. Hard links stay one leaf.
-fn forget_times(directory: &mut Directory, done: &mut HashMap<*const Leaf, (Arc<Leaf>, Arc<Leaf>)>) {
-    for node in directory.children.values_mut() {
-        match node {
-            Node::Directory(inner) => {
-                inner.meta.mtime = 0;
-                forget_times(inner, done);
-            }
-            Node::Leaf(leaf) => {
-                // The old one is kept, so that no new leaf gets its address.
-                let (_, new) = done.entry(Arc::as_ptr(leaf)).or_insert_with(|| {
-                    let mut new = Leaf::clone(leaf);
-                    new.meta.mtime = 0;
-                    (Arc::clone(leaf), Arc::new(new))
-                });
-                *leaf = Arc::clone(new);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::sync::Arc;
 
     use super::*;
     use crate::host::cmd::Cmd;

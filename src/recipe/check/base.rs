@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::super::place::Placed;
-use super::super::{Base, Overlay, OverlaySource, defaults, names, shape, written};
+use super::super::place::{Place, Placed};
+use super::super::written::BaseKind;
+use super::super::{Base, Debian, ImageSource, Origin, Overlay, OverlaySource, defaults, names, shape, written};
 use super::Checker;
 use crate::layer::builtin;
 
@@ -12,6 +13,63 @@ const RESERVED: [u32; 4] = [0, 65534, 65535, u32::MAX];
 
 impl Checker<'_> {
     pub(super) fn base(&mut self, written: &written::Base, added: &[Placed<String>]) -> Base {
+        let kind = written.kind.as_ref().map_or(BaseKind::Debian, |kind| kind.value);
+        self.of_another_kind(written, added, kind);
+        let place = written.kind.as_ref().map_or(Place(0), |kind| kind.place);
+        let origin = match kind {
+            BaseKind::Debian => Origin::Debian(self.debian(written, added)),
+            BaseKind::Oci => Origin::Image(self.image(written.from.as_ref(), place)),
+            BaseKind::Tree => {
+                if written.path.is_none() && !self.dropped.contains("base.path") {
+                    let hint = "name a folder or tar archive with the files of a system";
+                    self.findings.add_with_hint(place, "base.path: needed for kind \"tree\", found none", hint);
+                }
+                Origin::Tree(written.path.as_ref().map(|path| path.value.clone()).unwrap_or_default())
+            }
+        };
+        Base { minimal: written.minimal.as_ref().is_some_and(|minimal| minimal.value), origin }
+    }
+
+    /// Notes keys that say nothing of a base of this kind.
+    fn of_another_kind(&mut self, written: &written::Base, added: &[Placed<String>], kind: BaseKind) {
+        let place = |value: &Option<Placed<String>>| value.as_ref().map(|value| value.place);
+        let first = |table: &BTreeMap<String, Placed<u32>>| table.values().next().map(|number| number.place);
+        let debian = [
+            ("base.suite", place(&written.suite)),
+            ("base.components", written.components.as_ref().map(|list| list.place)),
+            ("base.mirror", place(&written.mirror)),
+            ("base.keyring", place(&written.keyring)),
+            ("base.packages", written.packages.first().map(|name| name.place)),
+            ("packages", added.first().map(|name| name.place)),
+            ("base.users", first(&written.users)),
+            ("base.groups", first(&written.groups)),
+        ];
+        let debian = debian.map(|(key, place)| (key, place, BaseKind::Debian, "debian"));
+        let others = [
+            ("base.from", place(&written.from), BaseKind::Oci, "oci"),
+            ("base.path", place(&written.path), BaseKind::Tree, "tree"),
+        ];
+        for (key, place, of, word) in debian.into_iter().chain(others).filter(|(_, _, of, _)| *of != kind) {
+            let Some(place) = place else { continue };
+            let hint = match of {
+                BaseKind::Debian => "packages cannot be added to a finished base: put them into it, or use an overlay".to_owned(),
+                BaseKind::Oci | BaseKind::Tree => format!("write kind = \"{word}\" in [base]"),
+            };
+            self.findings.add_with_hint(place, format!("{key}: goes with a base of kind \"{word}\""), hint);
+        }
+    }
+
+    /// Where the image is. Its form was looked at when it was read.
+    fn image(&mut self, from: Option<&Placed<String>>, place: Place) -> ImageSource {
+        if from.is_none() && !self.dropped.contains("base.from") {
+            let hint = "name an image: from = \"registry.example.org/hosts/base:1\"";
+            self.findings.add_with_hint(place, "base.from: needed for kind \"oci\", found none", hint);
+        }
+        let source = from.and_then(|from| ImageSource::parse("", &from.value).ok());
+        source.unwrap_or_else(|| ImageSource::Registry(String::new()))
+    }
+
+    fn debian(&mut self, written: &written::Base, added: &[Placed<String>]) -> Debian {
         let mut packages = self.list("base.packages", &written.packages, names::package);
         packages.extend(self.list("packages", added, names::package));
         packages.sort_unstable();
@@ -32,7 +90,7 @@ impl Checker<'_> {
             Some(list) => super::distinct(self.list("base.components", list, names::archive_word)),
             None => defaults::COMPONENTS.map(str::to_owned).to_vec(),
         };
-        Base {
+        Debian {
             suite: match &written.suite {
                 Some(_) => self.one("base.suite", written.suite.as_ref(), names::archive_word).unwrap_or_default(),
                 None => defaults::SUITE.to_owned(),
@@ -40,7 +98,6 @@ impl Checker<'_> {
             components,
             mirror: self.one("base.mirror", written.mirror.as_ref(), names::mirror),
             keyring: written.keyring.as_ref().map(|path| path.value.clone()),
-            minimal,
             packages,
             users: self.numbers("base.users", &written.users, &defaults::USERS),
             groups: self.numbers("base.groups", &written.groups, &defaults::GROUPS),

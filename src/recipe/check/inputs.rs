@@ -5,7 +5,7 @@ use std::io::Read as _;
 
 use super::super::place::Placed;
 use super::super::problem::Findings;
-use super::super::{Recipe, secrets, written::Written};
+use super::super::{ImageSource, Origin, Recipe, secrets, written::Written};
 use crate::layer::overlay;
 use crate::tree::TreePath;
 
@@ -34,9 +34,34 @@ pub(super) fn examine(written: &Written, recipe: &Recipe, findings: &mut Finding
     for path in sources.chain(networks).filter(|path| !path.starts_with('/')) {
         file(path, recipe, findings, true);
     }
+    local_base(written, recipe, findings);
     for path in written.agent.path.iter().filter(|path| !path.starts_with('/')).chain(&written.base.keyring) {
         file(path, recipe, findings, false);
     }
+}
+
+/// What a base that lies here must be at least: its content is looked at when it is locked.
+fn local_base(written: &Written, recipe: &Recipe, findings: &mut Findings) {
+    let (place, path, needed) = match (&recipe.base.origin, &written.base.from, &written.base.path) {
+        (Origin::Tree(path), _, Some(written)) => (written.place, path, "a folder or tar archive"),
+        (Origin::Image(ImageSource::Folder(image)), Some(written), _) => {
+            (written.place, &image.path, "a folder with an OCI layout")
+        }
+        (Origin::Image(ImageSource::Archive(image)), Some(written), _) => {
+            (written.place, &image.path, "a tar archive of an OCI layout")
+        }
+        _ => return,
+    };
+    let found = match fs::metadata(recipe.local(path)) {
+        Ok(meta) if meta.is_dir() && !needed.starts_with("a tar") => return,
+        Ok(meta) if meta.is_file() && needed.contains("archive") => return,
+        Ok(meta) if meta.is_dir() => "a folder".to_owned(),
+        Ok(meta) if meta.is_file() => "a file".to_owned(),
+        Ok(_) => "neither file nor folder".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    let what = format!("{path:?}: needed {needed}, found: {found}");
+    findings.add_with_hint(place, what, "paths are relative to the file that names them");
 }
 
 fn file(path: &Placed<String>, recipe: &Recipe, findings: &mut Findings, into_image: bool) {

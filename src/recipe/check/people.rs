@@ -19,7 +19,7 @@ impl Checker<'_> {
                 self.findings.add(place, format!("users: {why}"));
             } else if name == "root" {
                 self.findings.add_with_hint(place, "users.root: root is always there", "its keys go to [ssh] root-keys");
-            } else if base.users.contains_key(name) || base.groups.contains_key(name) {
+            } else if base.debian().is_some_and(|base| base.users.contains_key(name) || base.groups.contains_key(name)) {
                 self.findings.add(place, format!("{key}: the base has a system user or group of this name; needed another name"));
             }
             let uid = user.uid.value;

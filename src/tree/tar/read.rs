@@ -1,12 +1,13 @@
 //! Reads an archive member by member. Contents are hashed in passing and stay where they are: a [`Content`] points into the pack.
 
 use std::collections::HashSet;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead as _, BufReader, Read};
 use std::sync::Arc;
 
 use tar::{EntryType, Header};
 
 use super::pax;
+use super::whiteout::Whiteouts;
 use crate::digest::{Digest, Hasher};
 use crate::host::interrupt;
 use crate::tree::{BadPath, Content, Directory, Leaf, LeafKind, Meta, Node, Pack, Tree, TreeError, TreePath};
@@ -22,6 +23,28 @@ pub enum Devices {
     Refuse,
     /// Left out below `/dev` (which is made at boot), an error elsewhere. For bases.
     SkipBelowDev,
+    /// Left out, with pipes, below every folder that is made at boot, an error elsewhere. For bases that others made.
+    SkipMadeAtBoot,
+}
+
+impl Devices {
+    /// Whether such a thing below the folder `top` is left out.
+    fn skips(self, kind: EntryType, top: Option<&str>) -> bool {
+        match self {
+            Self::Refuse => false,
+            Self::SkipBelowDev => top == Some("dev") && kind != EntryType::Fifo,
+            Self::SkipMadeAtBoot => top.is_some_and(|top| ["dev", "proc", "run", "sys", "tmp"].contains(&top)),
+        }
+    }
+}
+
+/// How an archive ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// With its end mark: else it is cut off.
+    Marked,
+    /// Also without, as some programs write layers: a digest says that they are whole.
+    MayBeBare,
 }
 
 /// Why an archive is not a tree.
@@ -92,6 +115,9 @@ pub enum Problem {
     /// A record that an image would lose without a word.
     #[error("{0}, which an image does not keep; pack it without {1}")]
     Unkept(&'static str, &'static str),
+    /// `.wh.` and nothing, or `..`.
+    #[error("a whiteout of nothing")]
+    Whiteout,
     /// Owner or group does not fit.
     #[error("{0} is over 4294967295")]
     Number(&'static str),
@@ -106,19 +132,32 @@ pub fn read_packed(pack: &Arc<Pack>, devices: Devices) -> Result<Tree, TarError>
 
 /// Reads an archive from `input`, which gives the bytes of `pack` from the first one on.
 pub fn read(input: impl Read, pack: &Arc<Pack>, devices: Devices) -> Result<Tree, TarError> {
-    let mut reader = Reader {
-        input: BufReader::with_capacity(1 << 18, input),
-        position: 0,
-        last: String::new(),
-        pack,
-        devices,
-        tree: Tree::new(),
-        given: HashSet::new(),
-    };
+    let mut reader = Reader::new(input, pack, 0, devices, End::Marked, None);
     while reader.member()? {
         interrupt::check_io()?;
     }
     Ok(reader.tree)
+}
+
+/// One layer of an image, and what it takes away from those below.
+#[derive(Debug)]
+pub(super) struct Upper {
+    /// Its own files.
+    pub tree: Tree,
+    /// Its folders that have a member of their own; others are only on the way to one.
+    pub given: HashSet<TreePath>,
+    /// What it takes away.
+    pub whiteouts: Whiteouts,
+}
+
+/// Reads a layer over `below`. `input` gives the bytes of `pack` from `offset` on; it is read to its end.
+pub(super) fn read_upper(input: impl Read, pack: &Arc<Pack>, offset: u64, end: End, below: &Tree) -> Result<Upper, TarError> {
+    let mut reader = Reader::new(input, pack, offset, Devices::SkipMadeAtBoot, end, Some(below));
+    while reader.member()? {
+        interrupt::check_io()?;
+    }
+    io::copy(&mut reader.input, &mut io::sink())?;
+    Ok(Upper { tree: reader.tree, given: reader.given, whiteouts: reader.whiteouts })
 }
 
 struct Reader<'a, R> {
@@ -131,6 +170,12 @@ struct Reader<'a, R> {
     tree: Tree,
     /// Folders that had a member of their own; others were only on the way to one.
     given: HashSet<TreePath>,
+    /// Where the archive begins in the pack.
+    offset: u64,
+    end: End,
+    /// What lies under it, when it is a layer of an image.
+    below: Option<&'a Tree>,
+    whiteouts: Whiteouts,
 }
 
 /// What the headers before a member's own say of it.
@@ -141,7 +186,23 @@ struct Extension {
     records: Vec<u8>,
 }
 
-impl<R: Read> Reader<'_, R> {
+impl<'a, R: Read> Reader<'a, R> {
+    fn new(input: R, pack: &'a Arc<Pack>, offset: u64, devices: Devices, end: End, below: Option<&'a Tree>) -> Self {
+        Self {
+            input: BufReader::with_capacity(1 << 18, input),
+            position: 0,
+            last: String::new(),
+            pack,
+            devices,
+            tree: Tree::new(),
+            given: HashSet::new(),
+            offset,
+            end,
+            below,
+            whiteouts: Whiteouts::default(),
+        }
+    }
+
     /// Reads one member with all its headers; whether there was one.
     fn member(&mut self) -> Result<bool, TarError> {
         let mut extension = Extension::default();
@@ -167,6 +228,10 @@ impl<R: Read> Reader<'_, R> {
     fn header(&mut self) -> Result<Option<Header>, TarError> {
         let at = self.position;
         let mut header = Header::new_old();
+        // Some programs end a layer without an end mark; that it is whole is for the layer's digest to say.
+        if self.end == End::MayBeBare && self.input.fill_buf()?.is_empty() {
+            return Ok(None);
+        }
         self.fill(header.as_mut_bytes())?;
         let bytes = header.as_bytes();
         if bytes.iter().all(|&byte| byte == 0) {
@@ -225,6 +290,9 @@ impl<R: Read> Reader<'_, R> {
         meta.gid = u32::try_from(gid).map_err(|_| wrong(Problem::Number("its group")))?;
         let target = target.or_else(|| header.link_name_bytes().map(|bytes| bytes.into_owned())).unwrap_or_default();
         let path = tree_path(path).map_err(wrong)?;
+        if self.below.is_some() && self.whiteouts.take(&path).map_err(wrong)? {
+            return self.skip_padding(size, &name);
+        }
         let node = match self.node(&path, header.entry_type(), meta, target, size, &wrong)? {
             Some(node) => node,
             None => return self.skip_padding(size, &name),
@@ -251,14 +319,12 @@ impl<R: Read> Reader<'_, R> {
             _ => None,
         };
         if let Some(word) = special {
-            let below_dev = path.parts().next() == Some("dev");
-            let skipped = self.devices == Devices::SkipBelowDev && below_dev && kind != EntryType::Fifo;
-            return if skipped { Ok(None) } else { Err(wrong(Problem::Special(word))) };
+            return if self.devices.skips(kind, path.parts().next()) { Ok(None) } else { Err(wrong(Problem::Special(word))) };
         }
         let target = String::from_utf8(target).map_err(|_| wrong(Problem::NotUtf8("the target")));
         let node = match kind {
             EntryType::Regular | EntryType::Continuous => {
-                let offset = self.position;
+                let offset = self.offset + self.position;
                 let digest = self.body(size)?;
                 self.pad(size)?;
                 let content = Content::packed(Arc::clone(self.pack), offset, size, digest);
@@ -268,7 +334,9 @@ impl<R: Read> Reader<'_, R> {
             EntryType::Symlink => Node::Leaf(Arc::new(Leaf { meta, kind: LeafKind::Symlink(target?) })),
             EntryType::Link => {
                 let target = target?;
-                let leaf = tree_path(target.clone().into_bytes()).ok().and_then(|path| match self.tree.get(&path) {
+                // It may be a file of a lower layer.
+                let found = |path| self.tree.get(&path).or_else(|| self.below?.get(&path));
+                let leaf = tree_path(target.clone().into_bytes()).ok().and_then(|path| match found(path) {
                     Some(Node::Leaf(leaf)) => Some(Arc::clone(leaf)),
                     _ => None,
                 });
@@ -283,7 +351,7 @@ impl<R: Read> Reader<'_, R> {
     fn put(&mut self, path: &TreePath, node: Node) -> Result<(), Problem> {
         let Some((parent, name)) = path.split_last() else {
             let Node::Directory(directory) = node else { return Err(Problem::Root) };
-            if !self.given.insert(path.clone()) {
+            if !self.given.insert(path.clone()) && self.below.is_none() {
                 return Err(Problem::Twice);
             }
             self.tree.root.meta = directory.meta;
@@ -299,7 +367,11 @@ impl<R: Read> Reader<'_, R> {
             (None, node) => {
                 folder.children.insert(name.to_owned(), node);
             }
-            (Some(Node::Directory(there)), Node::Directory(new)) if !self.given.contains(path) => there.meta = new.meta,
+            (Some(Node::Directory(there)), Node::Directory(new)) if self.below.is_some() || !self.given.contains(path) => {
+                there.meta = new.meta;
+            }
+            // What builds images writes some members twice, and means the last.
+            (Some(there @ Node::Leaf(_)), node @ Node::Leaf(_)) if self.below.is_some() => *there = node,
             _ => return Err(Problem::Twice),
         }
         if is_directory {
@@ -346,6 +418,11 @@ impl<R: Read> Reader<'_, R> {
     fn pad(&mut self, size: u64) -> Result<(), TarError> {
         let mut padding = [0; BLOCK as usize];
         let length = (BLOCK - size % BLOCK) % BLOCK;
+        if self.end == End::MayBeBare {
+            // The last one may be missing, too.
+            self.position += io::copy(&mut (&mut self.input).take(length), &mut io::sink())?;
+            return Ok(());
+        }
         self.fill(&mut padding[..length as usize])
     }
 

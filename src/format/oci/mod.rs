@@ -3,6 +3,8 @@
 //! Source: <https://github.com/opencontainers/image-spec>, version 1.1. What is read may have more fields than these; what is written
 //! has its keys in one order, so that the same image has the same digest.
 
+pub mod layout;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -28,6 +30,33 @@ pub const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 pub const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 /// Of a layer: tar, gzip.
 pub const LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+
+/// Of a layer: tar, zstd.
+pub const LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
+
+// The words of Docker for the same things, which registries still have. Source: <https://distribution.github.io/distribution/spec/>.
+/// Of an index.
+pub const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+/// Of a manifest.
+pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+/// Of a configuration.
+pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+/// Of layers.
+pub const DOCKER_LAYERS: [&str; 3] = [
+    "application/vnd.docker.image.rootfs.diff.tar",
+    "application/vnd.docker.image.rootfs.diff.tar.gzip",
+    "application/vnd.docker.image.rootfs.diff.tar.zstd",
+];
+
+/// Whether a document of this type lists manifests.
+pub fn is_list(media_type: &str) -> bool {
+    [INDEX, DOCKER_LIST].contains(&media_type)
+}
+
+/// Whether a layer of this type is a tar, compressed or not.
+pub fn is_layer(media_type: &str) -> bool {
+    [LAYER, LAYER_GZIP, LAYER_ZSTD].contains(&media_type) || DOCKER_LAYERS.contains(&media_type)
+}
 
 /// A digest as these documents write it: `sha256:` and 64 hexadecimal digits.
 pub fn digest(digest: &Digest) -> String {

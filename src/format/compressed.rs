@@ -1,0 +1,162 @@
+//! Compressed streams: gzip and zstd are recognised by their first bytes, whatever they are called. What comes out is limited, because a
+//! few bytes can be blown up to fill any disk.
+//!
+//! Sources: RFC 1952, RFC 8878.
+
+use std::io::{self, BufRead, Read};
+
+use flate2::bufread::MultiGzDecoder;
+use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
+use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
+
+const GZIP: &[u8] = b"\x1f\x8b";
+const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd";
+/// So many bytes may come out of any stream.
+const FREE: u64 = 64 << 20;
+/// And so many more for each byte of it. Systems are compressed to a third, their emptiest files to a hundredth.
+const RATIO: u64 = 100;
+
+/// How many bytes a stream of `len` bytes may be unpacked to.
+pub fn limit(len: u64) -> u64 {
+    FREE + len.saturating_mul(RATIO)
+}
+
+/// The bytes of `input`, unpacked when it is compressed. More than [`limit`] of its `len` bytes is an error.
+///
+/// # Errors
+/// No compressed stream although it begins as one.
+pub fn unpack<'a>(mut input: impl BufRead + 'a, len: u64) -> io::Result<Box<dyn Read + 'a>> {
+    let beginning = input.fill_buf()?;
+    let decoder: Box<dyn Read + 'a> = if beginning.starts_with(GZIP) {
+        Box::new(MultiGzDecoder::new(input))
+    } else if beginning.starts_with(ZSTD) {
+        Box::new(Zstd { input, frame: FrameDecoder::new(), open: false })
+    } else {
+        return Ok(Box::new(input));
+    };
+    Ok(Box::new(Limited { inner: decoder, left: limit(len), len }))
+}
+
+/// The frames of a zstd stream, one after another.
+struct Zstd<R> {
+    input: R,
+    frame: FrameDecoder,
+    /// Whether a frame has begun and is not at its end.
+    open: bool,
+}
+
+impl<R: BufRead> Read for Zstd<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let bad = |error: FrameDecoderError| io::Error::new(io::ErrorKind::InvalidData, format!("zstd: {error}"));
+        loop {
+            if !self.open {
+                if self.input.fill_buf()?.is_empty() {
+                    return Ok(0);
+                }
+                match self.frame.reset(&mut self.input) {
+                    Ok(()) => self.open = true,
+                    Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame { length, .. })) => {
+                        let length = u64::from(length);
+                        if io::copy(&mut (&mut self.input).take(length), &mut io::sink())? < length {
+                            return Err(io::ErrorKind::UnexpectedEof.into());
+                        }
+                        continue;
+                    }
+                    Err(error) => return Err(bad(error)),
+                }
+            }
+            let n = self.frame.read(buffer)?;
+            if n > 0 || buffer.is_empty() {
+                return Ok(n);
+            }
+            if self.frame.is_finished() {
+                self.open = false;
+                if self.frame.get_checksum_from_data().is_some_and(|sum| Some(sum) != self.frame.get_calculated_checksum()) {
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, "zstd: a frame's checksum differs"));
+                }
+                continue;
+            }
+            self.frame.decode_blocks(&mut self.input, BlockDecodingStrategy::UptoBytes(1 << 18)).map_err(bad)?;
+        }
+    }
+}
+
+/// Gives no more than the limit.
+struct Limited<'a> {
+    inner: Box<dyn Read + 'a>,
+    left: u64,
+    len: u64,
+}
+
+impl Read for Limited<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.left = self.left.checked_sub(n as u64).ok_or_else(|| {
+            let (most, len) = (limit(self.len), self.len);
+            let what =
+                format!("{len} compressed bytes: needed at most {most} bytes unpacked ({FREE} and {RATIO} for each), found more");
+            io::Error::new(io::ErrorKind::FileTooLarge, what)
+        })?;
+        Ok(n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut out = GzEncoder::new(Vec::new(), Compression::fast());
+        out.write_all(bytes).unwrap();
+        out.finish().unwrap()
+    }
+
+    fn zstd(bytes: &[u8]) -> Vec<u8> {
+        ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest)
+    }
+
+    fn unpacked(bytes: &[u8]) -> io::Result<Vec<u8>> {
+        let mut out = Vec::new();
+        unpack(bytes, bytes.len() as u64)?.read_to_end(&mut out)?;
+        Ok(out)
+    }
+
+    #[test]
+    fn each_kind_gives_its_bytes_also_in_pieces() {
+        let bytes: Vec<u8> = (0..200_000_u32).flat_map(u32::to_le_bytes).collect();
+        for packed in [bytes.clone(), gzip(&bytes), zstd(&bytes)] {
+            assert!(unpacked(&packed).unwrap() == bytes);
+        }
+        for pack in [gzip, zstd] {
+            assert_eq!(unpacked(&[pack(b"one "), pack(b"two")].concat()).unwrap(), b"one two");
+        }
+        let skippable = [&[0x50, 0x2a, 0x4d, 0x18, 2, 0, 0, 0, 9, 9][..], &zstd(b"x")].concat();
+        assert_eq!(unpacked(&[zstd(b"a"), skippable].concat()).unwrap(), b"ax");
+    }
+
+    #[test]
+    fn what_is_cut_off_or_altered_is_an_error() {
+        let bytes = vec![1; 100_000];
+        for packed in [gzip(&bytes), zstd(&bytes)] {
+            assert!(unpacked(&packed[..packed.len() - 3]).is_err());
+        }
+        let mut altered = gzip(&bytes);
+        let middle = altered.len() - 6;
+        altered[middle] ^= 1;
+        assert!(unpacked(&altered).is_err());
+    }
+
+    #[test]
+    fn a_bomb_is_stopped_and_told() {
+        let mut out = GzEncoder::new(Vec::new(), Compression::best());
+        io::copy(&mut io::repeat(0).take(100 << 20), &mut out).unwrap();
+        let bomb = out.finish().unwrap();
+        let error = io::copy(&mut unpack(&bomb[..], bomb.len() as u64).unwrap(), &mut io::sink()).unwrap_err();
+        assert!(error.to_string().contains("needed at most"), "{error}");
+    }
+}
