@@ -4,20 +4,26 @@
 //! missing program fails a case, and says which; nothing is skipped.
 
 mod account;
+mod container;
 mod image;
 mod programs;
 pub mod readers;
 mod registry;
 mod scratch;
 mod ssh;
+mod snippets;
 mod update;
+mod venv;
 mod warm;
 
 pub use account::Account;
+pub use container::{Container, IMAGE};
 pub use image::{Image, reference_image};
 pub use programs::{Basalt, Ran, agent, basalt, repository};
 pub use registry::{Registry, auth_file};
 pub use scratch::Scratch;
+pub use snippets::{Provided, Script, System};
 pub use ssh::{SshKey, free_port};
 pub use update::{BRANCH, Update};
+pub use venv::{run_program, venv};
 pub use warm::{Warm, assert_whole, manifest};

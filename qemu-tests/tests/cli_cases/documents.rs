@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
-use qemu_tests::{Warm, reference_image, repository};
+use anyhow::{Context, Result};
+use qemu_tests::{Warm, reference_image, run_program, venv};
 use serde_json::Value;
 
 /// The validators, from PyPI. The versions name the folder in which they are installed once.
@@ -33,32 +31,13 @@ for subject in statement.pb.subject:
     print(subject.digest["sha256"], subject.name)
 "#;
 
-fn run(program: PathBuf, args: &[&str]) -> Result<String> {
-    let output = Command::new(&program).args(args).output().with_context(|| program.display().to_string())?;
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    ensure!(output.status.success(), "{} {args:?}: {text}", program.display());
-    Ok(text)
-}
-
-/// The folder with the validators' programs.
-fn validators() -> Result<PathBuf> {
-    let folder = repository().join("target/validators").join(VALIDATORS.join("-"));
-    let bin = folder.join("bin");
-    if !folder.join("complete").exists() {
-        run("python3".into(), &["-m", "venv", "--clear", &folder.display().to_string()])?;
-        run(bin.join("pip"), &[&["install", "--quiet", "--disable-pip-version-check"][..], &VALIDATORS].concat())?;
-        fs::write(folder.join("complete"), "")?;
-    }
-    Ok(bin)
-}
-
 #[test]
 fn cli_documents_are_valid_to_the_validators_of_their_formats() -> Result<()> {
-    let (image, manifest, bin) = (reference_image()?, Warm::expected()?, validators()?);
+    let (image, manifest, bin) = (reference_image()?, Warm::expected()?, venv(&VALIDATORS)?);
     let document = |name: &str| image.folder.join(format!("gpu-node.{name}.json")).display().to_string();
-    run(bin.join("pyspdxtools"), &["--infile", &document("spdx"), "--version", "SPDX-2.3"])?;
+    run_program(&bin.join("pyspdxtools"), &["--infile", &document("spdx"), "--version", "SPDX-2.3"])?;
 
-    let subjects = run(bin.join("python"), &["-c", STATEMENT, &document("intoto")])?;
+    let subjects = run_program(&bin.join("python"), &["-c", STATEMENT, &document("intoto")])?;
     let artefacts = manifest["artefacts"].as_array().context("no artefacts")?.iter();
     let line = |digest: &Value, name: &Value| format!("{} {}", digest.as_str().unwrap_or(""), name.as_str().unwrap_or(""));
     let mut wanted: Vec<_> = artefacts.map(|artefact| line(&artefact["sha256"], &artefact["file"])).collect();
