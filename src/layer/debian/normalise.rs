@@ -47,6 +47,7 @@ const REMOVED: &[(&str, &str)] = &[
     ("var/lib/systemd/deb-systemd-helper-masked", "the same"),
     ("var/lib/systemd/deb-systemd-user-helper-enabled", "the same"),
     ("var/lib/systemd/deb-systemd-user-helper-masked", "the same"),
+    ("var/lib/selinux", "what SELinux's policy in /etc was built from: only of use to build another, which an image never does"),
     ("var/lib/systemd/catalog/database", "made again at boot"),
 ];
 
