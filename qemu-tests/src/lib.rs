@@ -5,6 +5,7 @@
 
 mod account;
 mod image;
+mod labels;
 mod programs;
 pub mod readers;
 mod registry;
@@ -15,6 +16,7 @@ mod warm;
 
 pub use account::Account;
 pub use image::{Image, reference_image};
+pub use labels::Labels;
 pub use programs::{Basalt, Ran, agent, basalt, repository};
 pub use registry::{Registry, auth_file};
 pub use scratch::Scratch;

@@ -1,5 +1,5 @@
 //! Rules of one's own, whose answers selabel_file(5) says. That Debian's whole policy is read as libselinux reads it is shown in
-//! `qemu-tests/tests/cli_cases/labels.rs`.
+//! `qemu-tests/tests/vm_large_sectors.rs`.
 
 use super::*;
 
