@@ -6,6 +6,7 @@
 mod account;
 mod container;
 mod image;
+mod labels;
 mod programs;
 pub mod readers;
 mod registry;
@@ -19,6 +20,7 @@ mod warm;
 pub use account::Account;
 pub use container::{Container, IMAGE};
 pub use image::{Image, reference_image};
+pub use labels::Labels;
 pub use programs::{Basalt, Ran, agent, basalt, repository};
 pub use registry::{Registry, auth_file};
 pub use scratch::Scratch;

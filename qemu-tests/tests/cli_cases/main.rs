@@ -3,6 +3,7 @@
 //! Each case has folders of its own and, where it builds, its own copy of a warm cache: see [`qemu_tests::Warm`].
 
 mod accounts;
+mod bootupd;
 mod ci_files;
 mod diff;
 mod documents;
