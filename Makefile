@@ -8,7 +8,7 @@ OUT ?= out
 BIN := target/bin
 BASALT := $(BIN)/basalt
 
-.PHONY: image test soak bench fuzz programs packages lint unit cli vm clean
+.PHONY: image test soak bench fuzz container programs packages lint unit cli vm clean
 
 image: programs
 	$(BASALT) build $(RECIPE) --out $(OUT)
@@ -59,6 +59,11 @@ fuzz: packages
 	  cargo fuzz run $(FUZZ) --sanitizer none $$target target/fuzz/$$target qemu-tests/fuzz/corpus/$$target -- \
 	    -max_total_time=$(SECONDS) -timeout=10 -print_final_stats=1; \
 	done
+
+# The container image of Basalt, with the programs that were built: see docs/ci. An ordinary user's Podman will do.
+CONTAINER ?= localhost/basalt:latest
+container: programs
+	podman build --layers=false --timestamp=0 --tag $(CONTAINER) "$$(.ci/container)"
 
 clean:
 	cargo clean

@@ -32,7 +32,8 @@
 //! | [`progress`] | what happens, as typed events to one sink |
 //!
 //! Beside this crate: `firstboot/` (the agent on the node), `firstboot/contract/` (the types that both sides share), `overlays/`
-//! (trees that become part of this program), `image-recipes/`, `qemu-tests/` (cases that run programs and boot machines).
+//! (trees that become part of this program), `image-recipes/`, `qemu-tests/` (cases that run programs and boot machines), `docs/ci/` (the
+//! container image, files for CI systems).
 //!
 //! # Invariants
 //!

@@ -4,25 +4,33 @@
 //! missing program fails a case, and says which; nothing is skipped.
 
 mod account;
+mod container;
 pub mod draft;
 mod foreign;
 mod image;
+mod labels;
 mod programs;
 pub mod readers;
 mod registry;
 mod scratch;
+mod snippets;
 mod ssh;
 mod tool;
 mod update;
+mod venv;
 mod warm;
 
 pub use account::Account;
+pub use container::{Container, IMAGE};
 pub use foreign::{CHANGED, Foreign, foreign_base};
 pub use image::{Image, reference_image};
+pub use labels::Labels;
 pub use programs::{Basalt, Ran, agent, basalt, repository};
 pub use registry::{Registry, auth_file};
 pub use scratch::Scratch;
+pub use snippets::{Provided, Script, System};
 pub use ssh::{SshKey, free_port};
 pub use tool::run;
 pub use update::{BRANCH, Update};
+pub use venv::{run_program, venv};
 pub use warm::{Warm, assert_whole, manifest};

@@ -16,6 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use basalt::format::bls::Entry;
+use basalt::format::file_contexts::{FileContexts, FileKind, Source};
 use basalt::format::{compressed, oci};
 use basalt::inspect::contents;
 use basalt::lock::Lock;
@@ -32,7 +33,7 @@ use crate::draft;
 pub type Reader = fn(&[u8]) -> bool;
 
 /// All of them, by the name of their corpus.
-pub const ALL: [(&str, Reader); 14] = [
+pub const ALL: [(&str, Reader); 15] = [
     ("recipe", recipe),
     ("lock", lock),
     ("plan", plan),
@@ -40,6 +41,7 @@ pub const ALL: [(&str, Reader); 14] = [
     ("index", index),
     ("control", control),
     ("bls", bls),
+    ("file_contexts", file_contexts),
     ("gpt", disks::gpt),
     ("ext4", disks::ext4),
     ("fat", disks::fat),
@@ -140,6 +142,20 @@ pub fn bls(bytes: &[u8]) -> bool {
     let Ok(entry) = Entry::parse(text) else { return false };
     assert_eq!(Entry::parse(&entry.to_string()).as_ref(), Ok(&entry));
     entry.get("linux").is_some()
+}
+
+/// The rules of an SELinux policy, taken for substitutions, too: every path has an answer, and it is a word of the text.
+pub fn file_contexts(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    let source = Source { name: "fuzz", text };
+    let Ok(contexts) = FileContexts::parse(&[source], [text, "/alias /usr\n"]) else { return false };
+    for path in ["/", "/usr", "/usr/lib/x/libé.so.1", "/home/ann/.ssh/id", "/a/bcc", "/proc/1", "/alias/lib"] {
+        for kind in [FileKind::Regular, FileKind::Directory, FileKind::Symlink, FileKind::Socket] {
+            let label = contexts.label(path, kind);
+            assert!(label.is_none_or(|label| !label.is_empty() && text.contains(label)), "{path}: {label:?}");
+        }
+    }
+    !contexts.is_empty()
 }
 
 /// A document of an OCI image: index, manifest or configuration. What is read is written and read again as the same.

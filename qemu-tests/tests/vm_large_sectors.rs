@@ -1,11 +1,12 @@
-//! A disk with 4096-byte sectors boots and grows as one with 512 does; a file's capability and other attributes get to the node.
+//! A disk with 4096-byte sectors boots and grows as one with 512 does; a file's capability and other attributes get to the node; and
+//! with Debian's SELinux policy in its base, every file has the label that libselinux gives it, on the host and on the node.
 
 use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use basalt::vm::{Disk, Machine, SectorSize, choose_accel};
-use qemu_tests::Warm;
+use qemu_tests::{Labels, Warm};
 
 /// Under TCG beside others.
 const BOOT: Duration = Duration::from_secs(300);
@@ -19,6 +20,15 @@ source = "capable"
 mode = "0755"
 xattrs = { "security.capability" = "0sAQAAAgAgAAAAAAAAAAAAAAAAAAA=", "user.basalt" = "kept" }
 "#;
+/// What brings SELinux to Debian, and reads labels. Debian's kernel prefers AppArmor unless it is told.
+const POLICY: [(&str, &str); 2] = [
+    ("packages = [", r#"packages = ["selinux-policy-default", "selinux-utils", "policycoreutils", "#),
+    ("[ssh]", "[kernel]\nargs = [\"security=selinux\", \"selinux=1\", \"enforcing=0\"]\n\n[ssh]"),
+];
+/// Kind, path and label of everything in the image's own folder, in byte order.
+const LABELS: &str = "find /usr -xdev -printf '%y %p %Z\\n' | LC_ALL=C sort | sha256sum";
+/// What restorecon would change of what the image brings: nothing.
+const WRONG: &str = "restorecon -R -n -v /usr /boot /sysroot/ostree/deploy 2>&1";
 /// The attributes of a file as GNU tar archives them.
 const ATTRIBUTES: &str = "tar --xattrs --xattrs-include=user.* -C / -cf - usr/bin/capable | grep -ao 'SCHILY.xattr.user.*'";
 
@@ -26,14 +36,24 @@ const ATTRIBUTES: &str = "tar --xattrs --xattrs-include=user.* -C / -cf - usr/bi
 fn vm_a_disk_with_large_sectors_boots() -> Result<()> {
     let warm = Warm::new()?;
     let text = fs::read_to_string(&warm.recipe)?;
-    let changed = text.replace("sector-size = 512", "sector-size = 4096") + FILE;
-    ensure!(changed.len() > text.len() + FILE.len(), "the reference recipe has no sector-size = 512 to change");
+    let mut changed = text + FILE;
+    for (from, to) in POLICY.into_iter().chain([("sector-size = 512", "sector-size = 4096")]) {
+        ensure!(changed.contains(from), "the reference recipe has no {from} to change");
+        changed = changed.replacen(from, to, 1);
+    }
     fs::write(&warm.recipe, changed)?;
     warm.scratch.write("image-recipes/capable", "a file\n")?;
     warm.build("out")?.arg("--format").arg("raw").run(&warm.scratch)?.exits(0);
     let manifest = warm.manifest("out")?;
     ensure!(manifest["sector-size"] == 4096, "manifest.json: {manifest}");
     let commit = manifest["commit"].as_str().context("manifest.json: no commit")?;
+    let repository = warm.cache.join("ostree/repo");
+    let labels = Labels::of_commit(&repository, commit)?;
+    let wanted = labels.by_libselinux(&repository, commit, &warm.scratch.folder("rules")?)?;
+    ensure!(labels.0.len() > 10_000, "{} paths", labels.0.len());
+    let wrong = labels.0.iter().filter(|(path, label)| wanted.0.get(*path) != Some(*label));
+    let wrong: Vec<_> = wrong.take(10).map(|(path, label)| (path, label, wanted.0.get(path))).collect();
+    ensure!(wrong.is_empty(), "path, label, what libselinux says: {wrong:#?}");
 
     let raw = warm.scratch.path().join("out/gpu-node.raw");
     let size = raw.metadata()?.len() + GROWTH;

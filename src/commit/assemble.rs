@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Image, identity, kernel, layout, menu, shadow, var};
+use super::{Image, identity, kernel, label, layout, menu, shadow, var};
 use crate::failure::{Failure, Kind};
 use crate::layer::Layer;
 use crate::tree::{Conflict, Leaf, LeafKind, Node, Tree, TreePath, merge};
@@ -28,6 +28,8 @@ pub fn assemble(layers: &[Layer], image: &Image) -> Result<Tree> {
     shadow::settle(&mut tree)?;
     identity::write(&mut tree, image)?;
     var::settle(&mut tree)?;
+    // Last: every file that there will be has a label.
+    label::settle(&mut tree)?;
     Ok(tree)
 }
 

@@ -6,8 +6,8 @@
 //!
 //! [`assemble()`] is pure: it merges, then applies OSTree's rules, one file of this folder each: [`kernel`](self) finds the one kernel,
 //! `layout` makes the links at the top, `menu` leaves the boot menu to deployments, `var` turns what lies under `/var` into
-//! tmpfiles.d lines, `identity` says which image this is, `shadow` leaves root's password to a credential. [`write()`] hands the
-//! tree to libostree; only what the repository does not know yet is read.
+//! tmpfiles.d lines, `identity` says which image this is, `shadow` leaves root's password to a credential, `label` gives everything
+//! its SELinux label where the tree has a policy. [`write()`] hands the tree to libostree; only what the repository does not know yet is read.
 
 mod assemble;
 #[cfg(test)]
@@ -16,6 +16,7 @@ mod gc;
 mod identity;
 mod kernel;
 mod known;
+mod label;
 mod layout;
 mod menu;
 mod object;
@@ -29,6 +30,7 @@ mod write;
 
 pub use assemble::{assemble, merged};
 pub use gc::{Pruned, objects, prune};
+pub use label::Labels;
 pub use object::{MetadataObject, ObjectKind, leaf_checksum, xattrs_bytes as xattrs};
 pub use write::write;
 

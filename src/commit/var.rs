@@ -33,8 +33,13 @@ pub fn settle(tree: &mut Tree) -> Result<()> {
     if let Some(Node::Directory(directory)) = tree.remove(&var) {
         content.put(&var, Node::Directory(directory))?;
     }
-    let mut lines = String::from("# Folders and links that the image's packages and layers have under /var.\n");
-    lines.push_str("d /run/media 0755 0 0 -\n");
+    // A base that was made here has such lines, and nothing under /var any more.
+    let generated = TreePath::parse(GENERATED)?;
+    let before = tree.file(&generated).map(|content| content.bytes()).transpose()?;
+    let mut lines = match before {
+        Some(before) => String::from_utf8_lossy(&before).into_owned(),
+        None => "# Folders and links that the image's packages and layers have under /var.\nd /run/media 0755 0 0 -\n".to_owned(),
+    };
     for (path, node) in content.walk().filter(|(path, _)| *path != var) {
         let Meta { uid, gid, mode, xattrs, .. } = node.meta();
         if !xattrs.is_empty() && !marked.contains(&path.to_string()) {
@@ -61,7 +66,7 @@ pub fn settle(tree: &mut Tree) -> Result<()> {
         }
     }
     tree.put(&var, Node::Directory(Directory::new(Meta::root(0o755))))?;
-    tree.put_file(&TreePath::parse(GENERATED)?, Meta::root(0o644), Content::from_bytes(lines.into_bytes()))?;
+    tree.put_file(&generated, Meta::root(0o644), Content::from_bytes(lines.into_bytes()))?;
     Ok(())
 }
 

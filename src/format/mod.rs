@@ -9,6 +9,7 @@ pub mod compressed;
 pub mod ext4;
 pub mod extents;
 pub mod fat;
+pub mod file_contexts;
 pub mod gpt;
 pub mod oci;
 pub mod qcow2;

@@ -25,6 +25,7 @@ const REMOVED: &[(&str, &str)] = &[
     ("var/cache/*", "can be made again; ldconfig's and debconf's depend on the machine and the order"),
     ("var/backups/*", "backups of the package database"),
     ("var/lib/apt", "apt's lists and states, as its version on the building machine has them"),
+    ("var/lib/selinux", "what SELinux's policy in /etc was built from: only of use to build another, which an image never does"),
     ("var/lib/systemd/catalog/database", "made again at boot"),
 ];
 

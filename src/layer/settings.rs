@@ -48,6 +48,14 @@ impl Produced {
         self.put(path, text)
     }
 
+    /// Puts lines before those that the layers below have there: a base that was made by Basalt has such files, too.
+    fn prepend(&mut self, path: &TreePath, mut text: String, below: &Tree) -> Result<()> {
+        if let Some(content) = below.file(path) {
+            text.push_str(&String::from_utf8_lossy(&content.bytes()?));
+        }
+        self.replace(path, text, below)
+    }
+
     fn put(&mut self, path: &TreePath, text: String) -> Result<()> {
         self.tree.put_file(path, Meta::root(0o644), Content::from_bytes(text.into_bytes()))?;
         Ok(())

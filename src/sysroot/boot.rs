@@ -1,5 +1,5 @@
-//! The boot filesystem: kernel and initramfs, libostree's boot entry, and GRUB's first menu. libostree rewrites all but the kernel's
-//! folder with each deployment.
+//! The boot filesystem: kernel and initramfs, libostree's boot entry, and GRUB's first menu where GRUB does not read the entry itself.
+//! libostree rewrites all but the kernel's folder with each deployment.
 
 use anyhow::Result;
 
@@ -33,12 +33,19 @@ pub fn tree(layout: &Layout) -> Result<Tree> {
     entry.push("aboot", format!("{deployment}/usr/lib/ostree-boot/aboot.img"))?;
     entry.push("abootcfg", format!("{deployment}/usr/lib/ostree-boot/aboot.cfg"))?;
     boot.put(&TreePath::parse("/loader.1/entries/ostree-1.conf")?, layout.text(entry.to_string()))?;
-    boot.put(&TreePath::parse("/loader.1/grub.cfg")?, layout.text(grub::menu(&title, &linux, &initrd, &args)))?;
     // An absolute path below /boot means the same whether the filesystem is mounted there or read by the boot loader.
-    for (path, target) in [("/boot", "."), ("/loader", "loader.1"), ("/grub/grub.cfg", "../loader/grub.cfg")] {
+    for (path, target) in [("/boot", "."), ("/loader", "loader.1")] {
         boot.put(&TreePath::parse(path)?, Node::symlink(target))?;
     }
+    match &layout.bootupd {
+        Some(bootupd) => bootupd.put(&mut boot, &args, layout.time())?,
+        None => {
+            boot.put(&TreePath::parse("/loader.1/grub.cfg")?, layout.text(grub::menu(&title, &linux, &initrd, &args)))?;
+            boot.put(&TreePath::parse("/grub/grub.cfg")?, Node::symlink("../loader/grub.cfg"))?;
+        }
+    }
     boot.make_directory(&TreePath::parse("/efi")?)?;
+    layout.label(&mut boot, "/boot", &|path| Some(path.to_owned()))?;
     date(&mut boot.root, layout.time());
     Ok(boot)
 }

@@ -19,14 +19,17 @@ pub fn stub() -> String {
 /// uses as console, if there is one.
 pub fn menu(title: &str, linux: &str, initrd: &str, args: &[String]) -> String {
     let mut text = format!("set default=0\nset timeout={TIMEOUT}\n");
-    if let Some((unit, speed)) = args.iter().find_map(|arg| serial(arg)) {
-        let _ =
-            write!(text, "serial --unit={unit} --speed={speed}\nterminal_input console serial\nterminal_output console serial\n");
-    }
+    text.push_str(&console(args).unwrap_or_default());
     let _ = writeln!(text, "menuentry {} --class gnu-linux --class os --unrestricted --id ostree-0 {{", quoted(title));
     let args: Vec<_> = args.iter().map(|arg| quoted(arg)).collect();
     let _ = writeln!(text, "  linux {} {}\n  initrd {}\n}}", quoted(linux), args.join(" "), quoted(initrd));
     text
+}
+
+/// Where GRUB speaks: on the screen, and on the serial line that the kernel uses as console. None when it uses none.
+pub fn console(args: &[String]) -> Option<String> {
+    let (unit, speed) = args.iter().find_map(|arg| serial(arg))?;
+    Some(format!("serial --unit={unit} --speed={speed}\nterminal_input console serial\nterminal_output console serial\n"))
 }
 
 /// Unit and speed of `console=ttyS0,115200n8`.

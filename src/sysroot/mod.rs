@@ -3,6 +3,9 @@
 //! Pure: the layout that `ostree admin init-fs`, `os-init` and `deploy` of libostree 2025.2 make, without running them, so that the
 //! node's own libostree accepts it, deploys beside it and prunes it. As there, the first deployment has boot version 1.
 //!
+//! What boots is what the tree has: [`bootupd`]'s folder for the ESP with a GRUB that reads boot entries itself, or Debian's shim and
+//! GRUB, as here. Where the tree has an SELinux policy, everything around the deployment gets its label, too.
+//!
 //! ```text
 //! esp   EFI/BOOT/{BOOTX64.EFI (shim), grubx64.efi, mmx64.efi}  EFI/debian/grub.cfg
 //! boot  loader -> loader.1  loader.1/{entries/ostree-1.conf, grub.cfg}  grub/grub.cfg -> ../loader/grub.cfg
@@ -11,6 +14,7 @@
 //! ```
 
 mod boot;
+mod bootupd;
 mod deployment;
 mod esp;
 mod grub;
@@ -23,8 +27,9 @@ pub use boot::value as os_release;
 
 use anyhow::Result;
 
+use self::bootupd::Bootupd;
 use crate::architecture::Architecture;
-use crate::commit::{self, Commit};
+use crate::commit::{self, Commit, Labels};
 use crate::digest::{Digest, Hasher};
 use crate::failure::{Failure, Kind};
 use crate::tree::{Content, Directory, Meta, Node, Tree, TreePath};
@@ -74,6 +79,10 @@ struct Layout<'a> {
     tree: &'a Tree,
     options: &'a Options,
     kernel: &'a Kernel,
+    /// When the tree is made for it.
+    bootupd: Option<Bootupd<'a>>,
+    /// When the tree has an SELinux policy.
+    labels: Option<Labels>,
 }
 
 /// The kernel of a tree and its initramfs, with the owners and modes that they have in the commit.
@@ -91,13 +100,18 @@ pub struct Kernel {
 /// # Errors
 /// [`Kind::Invalid`]: something that a bootable system needs is missing from the tree; the error names the Debian package.
 pub fn stage(commit: &Commit, tree: &Tree, kernel: &Kernel, options: &Options) -> Result<Sysroot> {
-    let layout = Layout { commit, tree, options, kernel };
     let image = &commit.info.image;
+    let bootupd = Bootupd::of(tree, image.architecture)?;
+    let layout = Layout { commit, tree, options, kernel, bootupd, labels: Labels::of(tree)? };
+    let esp = match &layout.bootupd {
+        Some(bootupd) => bootupd.esp(image.time)?,
+        None => esp::tree(tree, image.architecture, image.time)?,
+    };
     Ok(Sysroot {
         name: image.name.clone(),
         architecture: image.architecture,
         time: image.time,
-        esp: esp::tree(tree, image.architecture, image.time)?,
+        esp,
         boot: boot::tree(&layout)?,
         root: root(&layout)?,
         args: layout.args(),
@@ -112,10 +126,30 @@ fn root(layout: &Layout) -> Result<Tree> {
     root.make_directory(&TreePath::parse("/boot")?)?;
     deployment::put_surroundings(&mut root, layout)?;
     repository::put(&mut root, layout, &checkout.objects)?;
+    layout.label(&mut root, "/", &|path| seen_as(layout.name(), path))?;
     date(&mut root.root, layout.time());
     // Last: its folders keep time 0, as its files do.
     root.put(&layout.deployment()?, Node::Directory(checkout.deployed))?;
     Ok(root)
+}
+
+/// Under which path something of the root filesystem is labelled. `/ostree` is like `/usr`, which most of it becomes; objects have the
+/// labels of the files that they are.
+fn seen_as(name: &str, path: &str) -> Option<String> {
+    if !path.starts_with("/ostree") {
+        return Some(path.to_owned());
+    }
+    if path.ends_with(".file") {
+        return None;
+    }
+    if path.ends_with(".origin") {
+        // As libostree has it.
+        return Some("/etc/ostree/remotes.d/dummy.conf".to_owned());
+    }
+    Some(match path.strip_prefix(&format!("/ostree/deploy/{name}/var")) {
+        Some(below) => format!("/var{below}"),
+        None => format!("/usr{path}"),
+    })
 }
 
 /// Gives every folder the image's time.
@@ -144,6 +178,15 @@ impl Layout<'_> {
 
     fn empty_tree(&self) -> Tree {
         Tree { root: Directory::new(self.meta(0o755)) }
+    }
+
+    /// Labels `tree`, which is mounted at `at`: see [`Labels::put`]. ext4's `lost+found` needs a label, too.
+    fn label(&self, tree: &mut Tree, at: &str, seen: &dyn Fn(&str) -> Option<String>) -> Result<()> {
+        if let Some(labels) = &self.labels {
+            tree.put(&TreePath::parse("/lost+found")?, Node::Directory(Directory::new(self.meta(0o700))))?;
+            labels.put(&mut tree.root, at, seen);
+        }
+        Ok(())
     }
 
     fn text(&self, text: impl Into<String>) -> Node {

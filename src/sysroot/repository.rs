@@ -11,6 +11,8 @@ use crate::tree::{Content, Directory, Leaf, Node, Tree, TreePath};
 
 /// `bootloader` is left out: libostree finds GRUB by its grub.cfg, and rewrites the menu.
 const CONFIG: &str = "[core]\nrepo_version=1\nmode=bare\n\n[sysroot]\nreadonly=true\n";
+/// What comes after it where GRUB reads boot entries itself: libostree writes those, and nothing else.
+const ENTRIES_ONLY: &str = "bootloader=none\n";
 
 /// Puts the repository with these objects of files and links into the root filesystem.
 pub fn put(root: &mut Tree, layout: &Layout, objects: &BTreeMap<Digest, Arc<Leaf>>) -> Result<()> {
@@ -18,7 +20,8 @@ pub fn put(root: &mut Tree, layout: &Layout, objects: &BTreeMap<Digest, Arc<Leaf
     for folder in ["extensions", "refs/heads", "refs/mirrors", "refs/remotes", "state", "tmp/cache"] {
         root.make_directory(&TreePath::parse(&format!("{repo}/{folder}"))?)?;
     }
-    root.put(&repo.join("config"), layout.text(CONFIG))?;
+    let bootloader = if layout.bootupd.is_some() { ENTRIES_ONLY } else { "" };
+    root.put(&repo.join("config"), layout.text(format!("{CONFIG}{bootloader}")))?;
     root.put(&repo.join(".lock"), Node::file(layout.meta(0o640), Content::from_bytes([])))?;
     let mut folders: BTreeMap<String, Directory> = BTreeMap::new();
     let mut put = |checksum: &Digest, extension: &str, node| {

@@ -1,5 +1,7 @@
 //! What libostree's own program says of the layout: the tree is written to a folder, as the disk would have it.
 
+mod bases;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -18,6 +20,11 @@ fn committed(store: &Store) -> (Tree, Commit) {
     let mut base = base();
     let xattrs = [("user.b".to_owned(), b"2".to_vec()), ("user.a".to_owned(), b"\0".to_vec())].into();
     put(&mut base, "/usr/bin/marked", Node::file(Meta { xattrs, ..own(0o755) }, Content::from_bytes(*b"marked")));
+    committed_of(base, store)
+}
+
+/// A commit of `base`, whose files belong to whoever runs the tests.
+fn committed_of(base: Tree, store: &Store) -> (Tree, Commit) {
     let tree = owned(&commit::assemble(&[layer("base", base)], &info().image).unwrap());
     let commit = written(&tree, &info(), store);
     (tree, commit)

@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
 
 use anyhow::{Context, Result};
-use qemu_tests::{Warm, reference_image, repository, run};
+use qemu_tests::{Warm, reference_image, run_program, venv};
 use serde_json::Value;
 
 /// The validators, from PyPI. The versions name the folder in which they are installed once.
@@ -33,25 +31,13 @@ for subject in statement.pb.subject:
     print(subject.digest["sha256"], subject.name)
 "#;
 
-/// The folder with the validators' programs.
-fn validators() -> Result<PathBuf> {
-    let folder = repository().join("target/validators").join(VALIDATORS.join("-"));
-    let bin = folder.join("bin");
-    if !folder.join("complete").exists() {
-        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
-        run(Command::new(bin.join("pip")).args(["install", "--quiet", "--disable-pip-version-check"]).args(VALIDATORS))?;
-        fs::write(folder.join("complete"), "")?;
-    }
-    Ok(bin)
-}
-
 #[test]
 fn cli_documents_are_valid_to_the_validators_of_their_formats() -> Result<()> {
-    let (image, manifest, bin) = (reference_image()?, Warm::expected()?, validators()?);
+    let (image, manifest, bin) = (reference_image()?, Warm::expected()?, venv(&VALIDATORS)?);
     let document = |name: &str| image.folder.join(format!("gpu-node.{name}.json")).display().to_string();
-    run(Command::new(bin.join("pyspdxtools")).args(["--infile", &document("spdx"), "--version", "SPDX-2.3"]))?;
+    run_program(&bin.join("pyspdxtools"), &["--infile", &document("spdx"), "--version", "SPDX-2.3"])?;
 
-    let subjects = run(Command::new(bin.join("python")).args(["-c", STATEMENT, &document("intoto")]))?;
+    let subjects = run_program(&bin.join("python"), &["-c", STATEMENT, &document("intoto")])?;
     let artefacts = manifest["artefacts"].as_array().context("no artefacts")?.iter();
     let line = |digest: &Value, name: &Value| format!("{} {}", digest.as_str().unwrap_or(""), name.as_str().unwrap_or(""));
     let mut wanted: Vec<_> = artefacts.map(|artefact| line(&artefact["sha256"], &artefact["file"])).collect();

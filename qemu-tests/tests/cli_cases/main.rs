@@ -5,6 +5,8 @@
 mod accounts;
 mod bad_images;
 mod bases;
+mod bootupd;
+mod ci_files;
 mod diff;
 mod documents;
 mod failing;

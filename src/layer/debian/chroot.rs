@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::fcntl::{Flock, FlockArg};
-use nix::unistd::{Uid, User};
 
+use super::privilege::Privilege;
 use super::{Inputs, numbers, repository};
 use crate::digest::Digest;
 use crate::failure::{Failure, Kind};
@@ -110,98 +110,6 @@ fn command(inputs: &Inputs, out: &Path, work: &Work) -> Cmd {
         // Debian's kernel hook would run dracut, with other arguments.
         .env("INITRD", "No")
         .folder(&work.path)
-}
-
-/// How this process gets to make files of other owners.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Privilege {
-    /// It is root.
-    Root,
-    /// In a user namespace of its own: root there is the user here, the others are the user's subordinate numbers.
-    Subordinate,
-}
-
-impl Privilege {
-    fn find() -> Result<Self> {
-        if Uid::effective().is_root() {
-            let status = fs::read_to_string("/proc/self/status").context("/proc/self/status")?;
-            return if may_do_all(&status) {
-                Ok(Self::Root)
-            } else {
-                Err(Failure::new(
-                    Kind::Tool,
-                    "root without its capabilities (as in a container) cannot make a base that is not cached",
-                )
-                .hint("build as an ordinary user with subordinate numbers, or copy the cache of a machine that has this base")
-                .into())
-            };
-        }
-        let user = User::from_uid(Uid::effective())?.map(|user| user.name).unwrap_or_default();
-        for file in ["/etc/subuid", "/etc/subgid"] {
-            let text = fs::read_to_string(file).unwrap_or_default();
-            if !has_range(&text, &user, Uid::effective()) {
-                return Err(no_range(&user, file).into());
-            }
-        }
-        let privilege = Self::Subordinate;
-        privilege.cmd().arg("true").run().map_err(|failure| match failure.kind {
-            Kind::Failed => Failure::new(Kind::Tool, format!("this user cannot make a user namespace: {}", failure.what))
-                .hint("allow it: sysctl kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0"),
-            _ => failure,
-        })?;
-        Ok(privilege)
-    }
-
-    /// A command that runs its arguments with this privilege.
-    fn cmd(self) -> Cmd {
-        match self {
-            Self::Root => Cmd::new("env"),
-            Self::Subordinate => subordinate::cmd(),
-        }
-    }
-
-    /// The same, and when this process is killed, the command is too, with all that it started: otherwise it went on for minutes in
-    /// a folder that the next build takes away. Where a container forbids that, without.
-    fn bound_cmd(self) -> Cmd {
-        let bound = || {
-            let command = Cmd::new("setpriv").args(["--pdeathsig", "KILL", "unshare"]);
-            let command = if self == Self::Root { command } else { command.args(["--map-root-user", "--map-auto"]) };
-            command.args(["--pid", "--fork", "--kill-child", "--mount-proc"])
-        };
-        match bound().arg("true").run() {
-            Ok(_) => bound(),
-            Err(failure) => {
-                tracing::debug!(%failure, "no process namespace");
-                self.cmd()
-            }
-        }
-    }
-}
-
-/// Whether `/proc/self/status` shows what mmdebstrap needs as root: CHOWN, DAC_OVERRIDE, FOWNER, SETGID, SETUID, SYS_CHROOT and
-/// SYS_ADMIN. Numbers from linux/capability.h.
-fn may_do_all(status: &str) -> bool {
-    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let effective = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or_default();
-    [0, 1, 3, 6, 7, 18, 21].iter().all(|bit| effective >> bit & 1 == 1)
-}
-
-/// Whether subuid(5) or subgid(5) gives the user enough numbers for every owner of a Debian system, `nobody` included.
-fn has_range(text: &str, user: &str, uid: Uid) -> bool {
-    text.lines().any(|line| {
-        let mut fields = line.split(':');
-        let owner = fields.next().unwrap_or_default();
-        let count: u64 = fields.nth(1).and_then(|count| count.trim().parse().ok()).unwrap_or_default();
-        (owner == user || owner == uid.to_string()) && count >= 65536
-    })
-}
-
-fn no_range(user: &str, file: &str) -> Failure {
-    Failure::new(
-        Kind::Tool,
-        format!("{file} gives user {user} no range of 65536 subordinate numbers; a base that is not cached needs one"),
-    )
-    .hint(format!("sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}"))
 }
 
 /// A folder for one run, locked while it is in use. Files in it may belong to subordinate users.
@@ -336,30 +244,6 @@ mod tests {
 
     use super::*;
     use crate::progress::Event;
-
-    #[test]
-    fn capabilities_of_root() {
-        assert!(may_do_all("Name:\tx\nCapEff:\t000001fffeffffff\n"));
-        assert!(!may_do_all("CapEff:\t00000000a80425fb\n"), "a container's usual set has no SYS_ADMIN");
-        assert!(!may_do_all("CapEff:\t0000000000000000\n") && !may_do_all(""));
-    }
-
-    #[test]
-    fn ranges_of_subordinate_numbers() {
-        let uid = Uid::from_raw(1001);
-        for (text, needed) in [
-            ("other:100000:65536\nann:165536:65536\n", true),
-            ("1001:100000:65536\n", true),
-            ("ann:100000:1000\n", false),
-            ("anna:100000:65536\n", false),
-            ("ann:100000\n\n", false),
-        ] {
-            assert_eq!(has_range(text, "ann", uid), needed, "{text:?}");
-        }
-        let failure = no_range("ann", "/etc/subuid");
-        assert_eq!(failure.kind, Kind::Tool);
-        assert!(failure.hint.unwrap().starts_with("sudo usermod --add-subuids "));
-    }
 
     #[test]
     fn a_killed_run_is_swept_and_a_running_one_is_not() {

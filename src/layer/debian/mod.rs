@@ -11,6 +11,7 @@ mod accounts;
 mod chroot;
 mod normalise;
 mod numbers;
+mod privilege;
 mod repository;
 
 use std::collections::BTreeMap;

@@ -50,10 +50,10 @@ pub fn apply(settings: &Settings, below: &Tree, produced: &mut Produced) -> Resu
         writeln!(tmpfiles, "f^ /var/home/{name}/.ssh/authorized_keys :0600 :{uid} :{uid} - ssh.authorized_keys.{name}")?;
     }
     if !settings.users.is_empty() {
-        produced.put(&TreePath::parse(SYSUSERS)?, sysusers)?;
-        produced.put(&TreePath::parse(TMPFILES)?, tmpfiles)?;
+        produced.prepend(&TreePath::parse(SYSUSERS)?, sysusers, below)?;
+        produced.prepend(&TreePath::parse(TMPFILES)?, tmpfiles, below)?;
         for (path, text) in [SYSUSERS_DROP_IN, TMPFILES_DROP_IN] {
-            produced.put(&TreePath::parse(path)?, text.into())?;
+            produced.replace(&TreePath::parse(path)?, text.into(), below)?;
         }
     }
     put_keys(settings, below, produced)
@@ -77,7 +77,7 @@ fn put_keys(settings: &Settings, below: &Tree, produced: &mut Produced) -> Resul
             return Err(invalid(name, format!("an SSH key is one line of text, found {key:?}")).into());
         }
         let text: String = keys.iter().flat_map(|key| [key.trim(), "\n"]).collect();
-        produced.put(&TreePath::parse(&format!("{KEYS}/{name}"))?, text)?;
+        produced.replace(&TreePath::parse(&format!("{KEYS}/{name}"))?, text, below)?;
     }
     produced.replace(
         &TreePath::parse(SSHD)?,

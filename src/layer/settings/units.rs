@@ -45,7 +45,7 @@ pub fn apply(settings: &Settings, below: &Tree, produced: &mut Produced) -> Resu
     }
     let preset = changes.preset;
     if !preset.is_empty() {
-        produced.put(&TreePath::parse(PRESET)?, preset)?;
+        produced.prepend(&TreePath::parse(PRESET)?, preset, below)?;
     }
     Ok(())
 }
