@@ -273,19 +273,40 @@ fn cli_a_base_of_a_hundred_thousand_entries_is_read() -> Result<()> {
     Ok(())
 }
 
-/// Our own image is a base like any other: what comes out has what went in, and what a build writes by itself.
+/// Our own image is a base like any other: what comes out has what went in. In one that was derived from it, the layer above has the
+/// last word.
 #[test]
 fn cli_our_own_image_is_a_base() -> Result<()> {
     let warm = Warm::new()?;
     warm.build("out")?.args(["--format", "raw,oci"]).run(&warm.scratch)?.exits(0);
+    let at = |name: &str| warm.scratch.path().join(name);
+    let derived = format!("{}:x", at("derived").display());
+    let ours = format!("oci:{}", at("out/gpu-node.oci").display());
+    run(Command::new("skopeo").args(["--insecure-policy", "copy", &ours, &format!("oci:{derived}")]))?;
+    warm.scratch.write("case/file", "of the layer above\n")?;
+    run(Command::new("umoci").args(["insert", "--rootless", "--image", &derived]).arg(at("case")).arg("/usr/share/case"))?;
+    run(Command::new("umoci").args(["insert", "--rootless", "--image", &derived, "--whiteout", "/usr/share/pixmaps"]))?;
+    run(Command::new("umoci").args(["insert", "--rootless", "--image", &derived]).arg(at("case/file")).arg("/etc/issue.net"))?;
+
     let recipe = fs::read_to_string(&warm.recipe)?;
     let (head, _) = recipe.split_once("[base]").context("the reference recipe has a base")?;
     let (_, rest) = recipe.split_once("[ssh]").context("the reference recipe has keys")?;
-    let base = "[base]\nkind = \"oci\"\nfrom = \"oci:../out/gpu-node.oci\"\n\n[ssh]";
-    fs::write(&warm.recipe, format!("{head}{base}{rest}"))?;
-    warm.build("again")?.args(["--format", "raw"]).run(&warm.scratch)?.exits(0);
-    let at = |out: &str| warm.scratch.path().join(out).join("gpu-node.raw");
-    let ran = warm.basalt(["diff", "--json"]).arg(at("out")).arg(at("again")).run(&warm.scratch)?.exits(0);
-    assert_eq!(differences(&ran)?, [""; 0], "{}", ran.stdout);
+    let build = |from: &str, out: &str| -> Result<Vec<String>> {
+        fs::write(&warm.recipe, format!("{head}[base]\nkind = \"oci\"\nfrom = \"oci:../{from}\"\n\n[ssh]{rest}"))?;
+        warm.build(out)?.args(["--format", "raw"]).run(&warm.scratch)?.exits(0);
+        let disk = |out: &str| at(out).join("gpu-node.raw");
+        let ran = warm.basalt(["diff", "--json"]).arg(disk("out")).arg(disk(out)).run(&warm.scratch)?.exits(0);
+        differences(&ran)
+    };
+    assert_eq!(build("out/gpu-node.oci", "again")?, [""; 0]);
+    let changed = [
+        "/etc/issue.net",
+        "/usr/etc/issue.net",
+        "/usr/share/case",
+        "/usr/share/case/file",
+        "/usr/share/pixmaps",
+        "/usr/share/pixmaps/debian-logo.png",
+    ];
+    assert_eq!(build("derived:x", "above")?, changed);
     Ok(())
 }
