@@ -196,7 +196,7 @@ fn cli_a_layer_that_is_altered_cut_off_or_a_bomb_is_refused() -> Result<()> {
             INPUT,
             &["layer 1", "header at byte 0"],
         ),
-        ("half a tar", Draft::new(&[&system[..system.len() / 2 + 100]]), &nothing, INPUT, &["layer 1", "cut off"]),
+        ("half a tar", Draft::new(&[&system[..612]]), &nothing, INPUT, &["layer 1", "cut off"]),
         ("a gzip bomb", one().stored(draft::GZIP, bomb, &[]), &nothing, INPUT, &["layer 1", "needed at most ", "bytes unpacked"]),
         (
             "a layer by xz",
@@ -280,7 +280,7 @@ fn cli_an_image_whose_documents_are_wrong_is_refused() -> Result<()> {
             INPUT,
             &["needed 18446744073709551615 bytes"],
         ),
-        ("a size below zero", "manifest", &|manifest| manifest["layers"][0]["size"] = json!(-1), INPUT, &["blobs/sha256/"]),
+        ("a size below zero", "manifest", &|manifest| manifest["layers"][0]["size"] = json!(-1), INVALID, &["integer `-1`"]),
         (
             "for another machine",
             "config",

@@ -50,8 +50,8 @@ class Failing(http.server.BaseHTTPRequestHandler):
         elif fault == "cut":
             self.wfile.write(body[:half]); self.close_connection = True
         elif fault == "trickles":
-            for part in range(0, len(body), half // 4):
-                self.wfile.write(body[part:part + half // 4]); self.wfile.flush(); time.sleep(0.5)
+            for part in range(0, len(body), half // 7):
+                self.wfile.write(body[part:part + half // 7]); self.wfile.flush(); time.sleep(0.5)
         else:
             self.wfile.write(body)
     def head(self, status, length, kind="text/plain", digest=""):

@@ -16,7 +16,7 @@ const FAILED: i32 = Kind::Failed.exit_code() as i32;
 const INPUT: i32 = Kind::Input.exit_code() as i32;
 const NAME: &str = "hosts/system:1";
 /// Longer than a local registry ever takes, and shorter than a simulator's layer trickles in.
-const SILENCE: &str = "2";
+const SILENCE: &str = "5";
 
 /// A registry, and an image for it in the folder `image`, whose longest blob is its layer.
 struct Case {
@@ -117,21 +117,21 @@ fn cli_a_base_says_why_a_registry_refuses() -> Result<()> {
 #[test]
 fn cli_a_base_says_how_a_registry_fails() -> Result<()> {
     let case = Case::new()?;
-    for (fault, words) in [
-        ("status=401", "it wants a login that may pull there"),
-        ("status=403", "it wants a login that may pull there"),
-        ("status=404", "it has no such image"),
-        ("status=429", "it takes no more requests for now"),
-        ("status=500", "it failed by itself"),
-        ("status=503", "it failed by itself"),
-        ("silent", "it has sent nothing for 2 seconds"),
-        ("stalls", "it has sent nothing for 2 seconds"),
-        ("cut", ""),
+    for (fault, code, words) in [
+        ("status=401", FAILED, "it wants a login that may pull there"),
+        ("status=403", FAILED, "it wants a login that may pull there"),
+        ("status=404", FAILED, "it has no such image"),
+        ("status=429", FAILED, "it takes no more requests for now"),
+        ("status=500", FAILED, "it failed by itself"),
+        ("status=503", FAILED, "it failed by itself"),
+        ("silent", FAILED, "it has sent nothing for 5 seconds"),
+        ("stalls", FAILED, "it has sent nothing for 5 seconds"),
+        ("cut", INPUT, "what it sent is cut off"),
     ] {
         let simulator = failing(&case.registry, fault, &case.image())?;
         let ran = case.known_build(&simulator.host, &[])?;
         println!("{fault} ({} ms): {}", ran.took.as_millis(), ran.stderr);
-        ran.exits(FAILED).says(&simulator.host).says(words).says("next: ");
+        ran.exits(code).says(&simulator.host).says(words).says("next: ");
         case.nothing_stayed();
     }
     Ok(())
@@ -166,15 +166,19 @@ fn cli_a_base_that_a_registry_altered_is_refused() -> Result<()> {
         Ok(file.set_len(file.metadata()?.len() / 2)?)
     };
     let gone = |path: &std::path::Path| -> Result<()> { Ok(fs::remove_file(path)?) };
-    let rows: [(&str, Change<'_>, i32); 3] = [("altered", &altered, INPUT), ("cut", &cut, INPUT), ("gone", &gone, FAILED)];
-    for (what, change, code) in rows {
+    let rows: [(&str, Change<'_>, i32, &str); 3] = [
+        ("altered", &altered, INPUT, "it sent other bytes than the image has"),
+        ("cut", &cut, INPUT, "it sent other bytes than the image has"),
+        ("gone", &gone, FAILED, ""),
+    ];
+    for (what, change, code, words) in rows {
         let case = Case::new()?;
         case.put()?;
         change(&case.stored_layer()?)?;
         let login = case.registry.auth_file.display().to_string();
         let ran = case.known_build(&case.registry.host, &["--authfile", &login])?;
         println!("{what}: {}", ran.stderr);
-        ran.exits(code).says(&case.registry.host).says("next: ");
+        ran.exits(code).says(&case.registry.host).says(words).says("next: ");
         case.nothing_stayed();
     }
     Ok(())
