@@ -34,6 +34,8 @@ if [ ! -e "$sysroot" ]; then
     sleep $((5 * try))
   done
   rm "$new/log"
+  # One folder of headers, so that none of this machine's are taken.
+  cp -a "$new/usr/include/$multiarch/openssl/." "$new/usr/include/openssl"
   # Only what a linker reads.
   find "$new/usr/lib/$multiarch" -mindepth 1 -maxdepth 1 ! -name '*.so*' ! -name '*.[ao]' ! -name pkgconfig -exec rm -rf {} +
   ln -s usr/lib usr/lib64 "$new"

@@ -15,9 +15,9 @@ mod warm;
 
 pub use account::Account;
 pub use image::{Image, reference_image};
-pub use programs::{Basalt, Ran, agent, basalt, repository};
+pub use programs::{Basalt, Ran, agent, basalt, repository, update_client};
 pub use registry::{Registry, auth_file};
 pub use scratch::Scratch;
 pub use ssh::{SshKey, free_port};
-pub use update::{BRANCH, Update};
+pub use update::Update;
 pub use warm::{Warm, assert_whole, manifest};
