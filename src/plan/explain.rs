@@ -32,7 +32,7 @@ pub fn explain(plan: &Plan) -> String {
                 out.row("", &format!("   {path} {what}"));
             }),
             LayerContent::Settings(settings) => settings_lines(settings, &mut out),
-            LayerContent::Overlay { .. } | LayerContent::Agent { .. } => {}
+            LayerContent::Overlay { .. } | LayerContent::Agent { .. } | LayerContent::UpdateClient { .. } => {}
         }
     }
     out.row("kernel", &if plan.kernel_args.is_empty() { "no arguments of its own".into() } else { plan.kernel_args.join(" ") });
@@ -71,7 +71,9 @@ fn base_lines(base: &Base, out: &mut Lines) {
 fn layer_line(layer: &Layer) -> String {
     match &layer.content {
         LayerContent::Overlay { digest } => format!("{} ({})", layer.name, short(digest)),
-        LayerContent::Agent { sha256, size: bytes } => format!("{} ({}, {})", layer.name, size(*bytes), short(sha256)),
+        LayerContent::Agent { sha256, size: bytes } | LayerContent::UpdateClient { sha256, size: bytes } => {
+            format!("{} ({}, {})", layer.name, size(*bytes), short(sha256))
+        }
         LayerContent::Files { .. } | LayerContent::Settings(_) => layer.name.clone(),
     }
 }

@@ -218,6 +218,8 @@ pub struct Disk {
 pub struct Update {
     /// A container image: `registry.example.org/basalt/gpu-node:stable`.
     pub image: Option<Placed<String>>,
+    /// Whether the image has what pulls from a registry: `ostree container` and skopeo. Without it: true when `image` is there.
+    pub client: Option<Placed<bool>>,
 }
 
 /// What is made.
