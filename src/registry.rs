@@ -3,14 +3,17 @@
 //!
 //! What skopeo says of a failure becomes one of a few errors, each with the next step.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::digest::Digest;
 use crate::failure::{Failure, Kind};
-use crate::format::oci::Manifest;
+use crate::format::oci::{self, Manifest};
 use crate::host::cmd::Cmd;
 use crate::host::tools::{self, Tool};
+use crate::sign::simple::{self, Carrier};
 
 const SKOPEO: [Tool; 1] = [Tool { program: "skopeo", package: "skopeo" }];
 /// So much of skopeo's log is looked at: it says a few lines of each layer.
@@ -87,9 +90,27 @@ pub fn push(from: &Path, manifest: &Manifest, to: &str, access: &Access) -> Resu
     }
     let skopeo = skopeo.arg(format!("{transport}:{}", from.display())).arg(to).keep_stderr(LOG);
     let output = skopeo.run().map_err(|failure| explain(to, failure))?;
-    let digest = std::fs::read_to_string(&digest_file).context("skopeo left no digest")?;
+    let digest = fs::read_to_string(&digest_file).context("skopeo left no digest")?;
     let layers: Vec<_> = manifest.layers.iter().map(|layer| (layer.digest.as_str(), layer.size)).collect();
     Ok(Sent { digest: digest.trim().to_owned(), layers: layers.len(), new: new_layers(&layers, &output.stderr) })
+}
+
+/// Sends a signature to `to`'s repository, under the tag by which it is looked for, for the image with this digest.
+///
+/// # Errors
+/// As [`push`].
+pub fn push_signature(carrier: &Carrier, digest: &Digest, to: &str, access: &Access) -> Result<String> {
+    let folder = tempfile::tempdir()?;
+    let write = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).with_context(|| name.to_owned());
+    fs::create_dir_all(folder.path().join("blobs/sha256"))?;
+    write(oci::LAYOUT_FILE, oci::LAYOUT)?;
+    write(oci::INDEX_FILE, &carrier.index)?;
+    for blob in &carrier.blobs {
+        write(&oci::blob_path(&Digest::of(blob)), blob)?;
+    }
+    let at = format!("{}:{}", simple::repository(to), simple::tag(digest));
+    push(folder.path(), &carrier.manifest, &format!("docker://{at}"), access)?;
+    Ok(at)
 }
 
 /// How many of the layers were sent, and their bytes, as skopeo's log says it: it has no other way to tell. None when it does not say it

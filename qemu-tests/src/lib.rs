@@ -4,20 +4,24 @@
 //! missing program fails a case, and says which; nothing is skipped.
 
 mod account;
+mod debugfs;
 mod image;
 mod programs;
 pub mod readers;
 mod registry;
 mod scratch;
+mod signing;
 mod ssh;
 mod update;
 mod warm;
 
 pub use account::Account;
+pub use debugfs::root_file;
 pub use image::{Image, reference_image};
 pub use programs::{Basalt, Ran, agent, basalt, repository};
 pub use registry::{Registry, auth_file};
 pub use scratch::Scratch;
+pub use signing::{Agent, Signer};
 pub use ssh::{SshKey, free_port};
 pub use update::{BRANCH, Update};
 pub use warm::{Warm, assert_whole, manifest};

@@ -10,10 +10,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::artefact::manifest::Stoppable;
+use crate::artefact::oci::metadata::CommitLayer;
 use crate::digest::Digest;
 use crate::failure::{Failure, Kind};
 use crate::format::oci::{self, Config, Descriptor, Index, Manifest};
 use crate::host::interrupt;
+use crate::sign::state::said_signers;
 
 /// A document is not longer than this: registries refuse what is.
 const DOCUMENT: u64 = 4 << 20;
@@ -54,6 +56,9 @@ pub struct Image {
     pub plan: Option<String>,
     /// The version of its kernel.
     pub kernel: Option<String>,
+    /// Whose signatures of the commit are in it, as they say: keys' fingerprints. Nothing is verified.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub signed_by: Vec<String>,
     /// Bytes of all layers, compressed.
     pub size: u64,
     /// Lowest first.
@@ -175,7 +180,7 @@ impl Layout {
     }
 
     /// The bytes of a layer, as they are sent.
-    pub(super) fn blob(&self, layer: &Descriptor) -> Result<Box<dyn Read>> {
+    pub(crate) fn blob(&self, layer: &Descriptor) -> Result<Box<dyn Read>> {
         self.reader(&oci::blob_path(&self.digest(layer)?))
     }
 
@@ -276,8 +281,14 @@ fn layer_name(config: &Config, index: usize) -> String {
 pub fn inspect(path: &Path) -> Result<Images> {
     let layout = Layout::open(path)?;
     let format = if matches!(layout.place, Place::Folder) { "oci" } else { "oci-archive" };
-    let images =
-        layout.images()?.into_iter().map(|(descriptor, manifest, config)| describe(descriptor, &manifest, &config)).collect();
+    let image = |(descriptor, manifest, config): (_, Manifest, Config)| {
+        // Another's image may have no commit: then it says nothing.
+        let first = manifest.layers.first().filter(|_| config.config.labels.contains_key("ostree.commit"));
+        let first = first.and_then(|layer| CommitLayer::read(layout.blob(layer).ok()?).ok());
+        let signed_by = said_signers(first.as_ref().and_then(CommitLayer::metadata));
+        Image { signed_by, ..describe(descriptor, &manifest, &config) }
+    };
+    let images = layout.images()?.into_iter().map(image).collect();
     Ok(Images { version: super::VERSION, format, images })
 }
 
@@ -302,6 +313,7 @@ pub(super) fn describe(descriptor: Descriptor, manifest: &Manifest, config: &Con
         commit: label("ostree.commit"),
         plan: label("org.basalt.plan"),
         kernel: label("ostree.linux"),
+        signed_by: Vec::new(),
         size: manifest.layers.iter().map(|layer| layer.size).sum(),
         layers: manifest.layers.iter().enumerate().map(layer).collect(),
     }

@@ -9,6 +9,7 @@ pub mod debian;
 pub mod files;
 pub mod overlay;
 pub mod settings;
+pub mod trust;
 
 use anyhow::{Context, Result};
 
@@ -49,6 +50,7 @@ pub fn produce(wanted: &plan::Layer, below: &[Layer], store: &Store) -> Result<L
         LayerContent::Overlay { digest } => overlay::produce(name, digest, store),
         LayerContent::Agent { sha256, size } => agent::produce(*sha256, *size, store),
         LayerContent::Files { files } => files::produce(files, store),
+        LayerContent::Trust(trust) => trust::produce(trust, store),
         LayerContent::Settings(settings) => {
             // What those below disagree about is not this one's.
             let below = commit::merged(below)?;

@@ -14,6 +14,7 @@ mod readback;
 mod recipes;
 mod same_bytes;
 mod signals;
+mod signatures;
 mod space;
 mod verify;
 mod words;

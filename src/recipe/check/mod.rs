@@ -16,7 +16,7 @@ use super::names::{self, Verdict};
 use super::place::{Place, Placed};
 use super::problem::{Findings, Problems};
 use super::written::{self, Written};
-use super::{Agent, File, Recipe};
+use super::{Agent, File, Recipe, Sign};
 use crate::architecture::Architecture;
 use crate::plan::{Check, Disk, Format, Settings};
 use crate::tree::TreePath;
@@ -66,6 +66,7 @@ impl Checker<'_> {
             settings,
             disk: self.disk(&written.disk),
             update: self.one("update.image", written.update.image.as_ref(), names::image_reference),
+            sign: Sign { commit: text(written.sign.commit.as_ref()), image: text(written.sign.image.as_ref()) },
             outputs,
             checks: written.checks.iter().map(|check| self.check(check)).collect(),
             base,
@@ -199,6 +200,10 @@ impl Checker<'_> {
             contains: written.contains.clone(),
         }
     }
+}
+
+fn text(value: Option<&Placed<String>>) -> Option<String> {
+    value.map(|value| value.value.clone())
 }
 
 /// Each value once, at its first place.
