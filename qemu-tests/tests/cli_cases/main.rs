@@ -5,6 +5,7 @@
 mod accounts;
 mod diff;
 mod documents;
+mod enforced;
 mod inputs;
 mod inspect;
 mod layers;
