@@ -16,7 +16,7 @@
 //! | [`source`] | where inputs come from: the only code that fetches |
 //! | [`lock`] | every input pinned by digest |
 //! | [`plan`] | recipe and lock, fully resolved |
-//! | [`layer`] | named contributions to the tree: base, settings, overlays, files, agent |
+//! | [`layer`] | named contributions to the tree: base, settings, overlays, files, agent, update client |
 //! | [`commit`] | layers become one tree, and the tree an OSTree commit |
 //! | [`sysroot`] | the trees of a disk with one deployment |
 //! | [`artefact`] | what is shipped: raw disk, qcow2, OCI image, manifest |
@@ -32,8 +32,9 @@
 //! | [`host`] | the machine that builds: programs, interrupts, space |
 //! | [`progress`] | what happens, as typed events to one sink |
 //!
-//! Beside this crate: `firstboot/` (the agent on the node), `firstboot/contract/` (the types that both sides share), `overlays/`
-//! (trees that become part of this program), `image-recipes/`, `qemu-tests/` (cases that run programs and boot machines).
+//! Beside this crate: `firstboot/` (the agent on the node), `firstboot/contract/` (the types that both sides share),
+//! `firstboot/container/` (the node's update client, a workspace of its own), `overlays/` (trees that become part of this program),
+//! `image-recipes/`, `qemu-tests/` (cases that run programs and boot machines).
 //!
 //! # Invariants
 //!

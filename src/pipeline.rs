@@ -146,6 +146,7 @@ fn local(plan: &Plan, store: &Store) -> Result<(), Failure> {
         match &layer.content {
             LayerContent::Overlay { digest } => need(store.entry(OVERLAY_KIND, digest).is_some(), layer.name.clone(), digest),
             LayerContent::Agent { sha256, .. } => need(store.has_blob(sha256), "the first-boot agent".to_owned(), sha256),
+            LayerContent::UpdateClient { sha256, .. } => need(store.has_blob(sha256), "the update client".to_owned(), sha256),
             LayerContent::Files { files } => {
                 for (path, file) in files {
                     if let FileContent::Blob { sha256, .. } = &file.content {
@@ -247,7 +248,7 @@ fn branch(plan: &Plan) -> String {
 /// What a build of a plan takes from the store.
 #[derive(Debug, Default)]
 pub struct Inputs {
-    /// Packages, the agent, local files.
+    /// Packages, agent, update client, local files.
     pub blobs: Vec<Digest>,
     /// Local folders.
     pub overlays: Vec<Digest>,
@@ -260,7 +261,7 @@ pub fn inputs(plan: &Plan) -> Inputs {
     for layer in &plan.layers {
         match &layer.content {
             LayerContent::Overlay { digest } => inputs.overlays.push(*digest),
-            LayerContent::Agent { sha256, .. } => inputs.blobs.push(*sha256),
+            LayerContent::Agent { sha256, .. } | LayerContent::UpdateClient { sha256, .. } => inputs.blobs.push(*sha256),
             LayerContent::Files { files } => inputs.blobs.extend(files.values().filter_map(|file| match &file.content {
                 FileContent::Blob { sha256, .. } => Some(*sha256),
                 FileContent::Text(_) | FileContent::Symlink(_) => None,

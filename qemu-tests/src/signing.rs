@@ -61,14 +61,6 @@ impl Signer {
         })
     }
 
-    /// `[sign]` of a recipe with these keys, which are copied beside it.
-    pub fn recipe(&self, folder: &Path) -> Result<String> {
-        fs::create_dir_all(folder.join("keys"))?;
-        fs::copy(&self.commit_public, folder.join("keys/commit.asc"))?;
-        fs::copy(&self.image_public, folder.join("keys/image.pub"))?;
-        Ok("\n[sign]\ncommit = \"keys/commit.asc\"\nimage = \"keys/image.pub\"\n".to_owned())
-    }
-
     /// `run` (a build, or `basalt sign DIR`) signing with the private keys' files.
     pub fn by_file(&self, run: Basalt) -> Basalt {
         run.arg("--commit-key").arg(&self.commit_key).arg("--image-key").arg(&self.image_key)
@@ -112,6 +104,20 @@ impl Signer {
         ensure!(added.status.success(), "ssh-add: {}", String::from_utf8_lossy(&added.stderr));
         Ok(agent)
     }
+}
+
+/// The reference recipe `plain` for nodes that are updated from `image` and demand that `commit` signs commits and `images` signs
+/// images; their public keys are put into `folder`, where the recipe lies.
+pub fn demanding(plain: &str, folder: &Path, image: &str, commit: &Signer, images: &Signer) -> Result<String> {
+    let keys = folder.join("keys");
+    fs::create_dir_all(&keys)?;
+    fs::copy(&commit.commit_public, keys.join("commit.asc"))?;
+    fs::copy(&images.image_public, keys.join("image.pub"))?;
+    // The reference recipe has such a table, and there is room for one.
+    let others = plain.replace("\n[update]\nclient = true\n", "\n");
+    ensure!(!others.contains("\n[update]\n"), "the reference recipe says more of updates than a case expects");
+    let sign = "[sign]\ncommit = \"keys/commit.asc\"\nimage = \"keys/image.pub\"\n";
+    Ok(format!("{others}\n{sign}\n[update]\nimage = {image:?}\n"))
 }
 
 impl Drop for Signer {

@@ -73,6 +73,7 @@ fn materials(plan: &Plan) -> Vec<Value> {
                 materials.push(json!({ "name": layer.name, "digest": { "basaltTree": digest.to_hex() } }))
             }
             LayerContent::Agent { sha256, .. } => materials.push(subject("basalt-firstboot", sha256)),
+            LayerContent::UpdateClient { sha256, .. } => materials.push(subject("ostree-container", sha256)),
             LayerContent::Files { files } => materials.extend(files.iter().filter_map(|(path, file)| match &file.content {
                 FileContent::Blob { sha256, .. } => Some(subject(&format!("file {path}"), sha256)),
                 FileContent::Text(_) | FileContent::Symlink(_) => None,

@@ -10,6 +10,7 @@ pub mod files;
 pub mod overlay;
 pub mod settings;
 pub mod trust;
+pub mod update_client;
 
 use anyhow::{Context, Result};
 
@@ -49,6 +50,7 @@ pub fn produce(wanted: &plan::Layer, below: &[Layer], store: &Store) -> Result<L
     let tree = match &wanted.content {
         LayerContent::Overlay { digest } => overlay::produce(name, digest, store),
         LayerContent::Agent { sha256, size } => agent::produce(*sha256, *size, store),
+        LayerContent::UpdateClient { sha256, size } => update_client::produce(*sha256, *size, store),
         LayerContent::Files { files } => files::produce(files, store),
         LayerContent::Trust(trust) => trust::produce(trust, store),
         LayerContent::Settings(settings) => {

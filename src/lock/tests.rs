@@ -39,6 +39,7 @@ pub(super) fn section() -> Section {
         date: 1_780_000_000,
         base: LockedBase { suite: "trixie".into(), components: vec!["main".into()], requested },
         agent: Some(file("basalt-firstboot")),
+        update_client: None,
         overlays: vec![LockedOverlay { name: "50-x".into(), digest: Digest::of(b"tree"), files }],
         files: vec![file("motd")],
         packages: vec![package("bash", "1"), package("zstd", "1")],
@@ -98,9 +99,9 @@ impl Desk {
             *self.asked.borrow_mut() += 1;
             Ok(Answer { date: *self.date.borrow(), packages: self.archive.borrow().clone() })
         };
-        let agent: Option<&Path> = None;
-        let architecture = Architecture::Amd64;
-        refresh(Inputs { recipe: &recipe, architecture, store: &self.store, agent, resolver: &resolver }, previous, &mode)
+        let (agent, update_client): (Option<&Path>, Option<&Path>) = (None, None);
+        let (architecture, store) = (Architecture::Amd64, &self.store);
+        refresh(Inputs { recipe: &recipe, architecture, store, agent, update_client, resolver: &resolver }, previous, &mode)
     }
 }
 

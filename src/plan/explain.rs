@@ -49,7 +49,7 @@ pub fn explain(plan: &Plan) -> String {
                     out.row("", &format!("   images come from {}", trust.repository.as_deref().unwrap_or("any registry")));
                 }
             }
-            LayerContent::Overlay { .. } | LayerContent::Agent { .. } => {}
+            LayerContent::Overlay { .. } | LayerContent::Agent { .. } | LayerContent::UpdateClient { .. } => {}
         }
     }
     out.row("kernel", &if plan.kernel_args.is_empty() { "no arguments of its own".into() } else { plan.kernel_args.join(" ") });
@@ -67,7 +67,9 @@ pub fn explain(plan: &Plan) -> String {
 fn layer_line(layer: &Layer) -> String {
     match &layer.content {
         LayerContent::Overlay { digest } => format!("{} ({})", layer.name, short(digest)),
-        LayerContent::Agent { sha256, size: bytes } => format!("{} ({}, {})", layer.name, size(*bytes), short(sha256)),
+        LayerContent::Agent { sha256, size: bytes } | LayerContent::UpdateClient { sha256, size: bytes } => {
+            format!("{} ({}, {})", layer.name, size(*bytes), short(sha256))
+        }
         LayerContent::Files { .. } | LayerContent::Trust(_) | LayerContent::Settings(_) => layer.name.clone(),
     }
 }

@@ -103,7 +103,7 @@ impl Plan {
     fn examine_layer(&self, name: &str, content: &LayerContent) -> Result<(), BadPlan> {
         let value = |why: String| BadPlan::Value { at: format!("layer {name}"), why };
         match content {
-            LayerContent::Overlay { .. } | LayerContent::Agent { .. } => Ok(()),
+            LayerContent::Overlay { .. } | LayerContent::Agent { .. } | LayerContent::UpdateClient { .. } => Ok(()),
             LayerContent::Files { files } => files.iter().try_for_each(|(path, file)| {
                 if file.mode > 0o7777 {
                     return Err(value(format!("{path}: needed a mode up to 7777, found {:o}", file.mode)));

@@ -78,7 +78,7 @@ pub enum Base {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Layer {
-    /// `overlay 10-basalt-node`, `agent`, `files`, `settings`.
+    /// `overlay 10-basalt-node`, `agent`, `update-client`, `files`, `settings`.
     pub name: String,
     /// Paths (a folder means all below it) where this layer wins over the ones under it.
     pub replaces: Vec<TreePath>,
@@ -97,6 +97,13 @@ pub enum LayerContent {
     },
     /// The first-boot agent's program: a blob of the store.
     Agent {
+        /// Of the program.
+        sha256: Digest,
+        /// In bytes.
+        size: u64,
+    },
+    /// The update client's program: a blob of the store.
+    UpdateClient {
         /// Of the program.
         sha256: Digest,
         /// In bytes.

@@ -31,7 +31,7 @@ impl From<StaleLock> for Failure {
 }
 
 /// The plan of `recipe` for `architecture`, with the inputs that `lock` pins. Layers, lowest first: the base, overlays (those that come
-/// with Basalt are the recipe's first), agent, files, settings.
+/// with Basalt are the recipe's first), agent, update client, files, settings.
 ///
 /// # Errors
 /// When the lock was made for another recipe: an input is missing in it, or its packages answer another question.
@@ -72,6 +72,15 @@ pub fn resolve(recipe: &Recipe, lock: &Section, architecture: Architecture) -> R
         }),
         (Some(_), None) => return Err(stale("the first-boot agent".to_owned(), "none")),
         (None, _) => {}
+    }
+    match (recipe.update_client, &lock.update_client) {
+        (true, Some(LockedFile { sha256, size, .. })) => layers.push(Layer {
+            name: "update-client".to_owned(),
+            replaces: Vec::new(),
+            content: LayerContent::UpdateClient { sha256: *sha256, size: *size },
+        }),
+        (true, None) => return Err(stale("the update client".to_owned(), "none")),
+        (false, _) => {}
     }
     if let Some(layer) = files(recipe, lock).map_err(|name| stale(format!("file {name}"), "none"))? {
         layers.push(layer);
@@ -199,19 +208,23 @@ mod tests {
         let (recipe, lock) = reference();
         let plan = resolve(&recipe, &lock, Architecture::Amd64).unwrap();
         let names: Vec<_> = plan.layers.iter().map(|layer| layer.name.as_str()).collect();
-        assert_eq!(names, ["overlay 10-basalt-node", "overlay 50-basalt-firstboot", "agent", "files", "settings"]);
+        assert_eq!(
+            names,
+            ["overlay 10-basalt-node", "overlay 50-basalt-firstboot", "agent", "update-client", "files", "settings"]
+        );
     }
 
     #[test]
     fn a_stale_lock_names_what_it_lacks() {
         type Spoil = fn(&mut Recipe, &mut Section);
-        let table: [(Spoil, &str); 6] = [
+        let table: [(Spoil, &str); 7] = [
             (|_, lock| lock.base.suite = "sid".into(), "needed suite trixie, found sid"),
             (|_, lock| lock.base.components.clear(), "needed components main, found "),
             (|recipe, _| recipe.base.packages.push("vim".into()), "needed package vim, found none"),
             (|_, lock| lock.base.requested.push("zz".into()), "needed no such package, found zz"),
             (|_, lock| lock.overlays.clear(), "needed overlay builtin:10-basalt-node, found none"),
             (|_, lock| lock.agent = None, "needed the first-boot agent, found none"),
+            (|_, lock| lock.update_client = None, "needed the update client, found none"),
         ];
         for (spoil, expected) in table {
             let (mut recipe, mut lock) = reference();

@@ -47,6 +47,12 @@ const PACKAGES: [&str; 20] = [
     "zstd", // the initramfs is compressed with it
 ];
 
+/// What the update client runs, wherever it is.
+pub const UPDATE_PACKAGES: [&str; 2] = [
+    "netavark", // never used: of what Debian's skopeo wants for networks of containers, the smallest
+    "skopeo",
+];
+
 /// The packages without which an image does not boot or cannot be updated.
 pub fn packages(architecture: Architecture) -> Vec<&'static str> {
     let own = match architecture {

@@ -107,7 +107,10 @@ impl Join {
                 boot_size: self.one("disk.boot-size", below.disk.boot_size, above.disk.boot_size),
                 root_size: self.one("disk.root-size", below.disk.root_size, above.disk.root_size),
             },
-            update: Update { image: self.one("update.image", below.update.image, above.update.image) },
+            update: Update {
+                image: self.one("update.image", below.update.image, above.update.image),
+                client: self.one("update.client", below.update.client, above.update.client),
+            },
             sign: Sign {
                 commit: self.one("sign.commit", below.sign.commit, above.sign.commit),
                 image: self.one("sign.image", below.sign.image, above.sign.image),

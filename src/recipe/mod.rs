@@ -62,6 +62,8 @@ pub struct Recipe {
     pub update: Option<String>,
     /// Whose signatures the node demands.
     pub sign: Sign,
+    /// Whether the node pulls them by itself: the image has the update client and its packages.
+    pub update_client: bool,
     /// What is made.
     pub outputs: Vec<Format>,
     /// What a booted image is asked.

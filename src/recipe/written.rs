@@ -212,6 +212,8 @@ pub struct Disk {
 pub struct Update {
     /// A container image: `registry.example.org/basalt/gpu-node:stable`.
     pub image: Option<Placed<String>>,
+    /// Whether the image has what pulls from a registry: `ostree container` and skopeo. Without it: true when `image` is there.
+    pub client: Option<Placed<bool>>,
 }
 
 /// Whose signatures the node demands of its updates: public keys. With a private key `basalt build` or `basalt sign` signs.

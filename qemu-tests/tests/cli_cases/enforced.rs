@@ -1,15 +1,17 @@
-//! Signatures enforced: skopeo and libostree, with the rules that the image itself ships, take what is signed and refuse what is unsigned,
-//! foreign or altered, each in their own words.
+//! Signatures enforced: the image's own skopeo and this machine's libostree, with the rules that the image ships, take what is signed and
+//! refuse what is unsigned, foreign or altered, each in their own words.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use anyhow::{Context, Result, ensure};
-use qemu_tests::{BRANCH, Registry, Signer, Warm, root_file};
+use qemu_tests::{Registry, Signer, Warm, root_file};
 use serde_json::Value;
 
 use crate::signatures::{must, name_keys, run};
+
+const BRANCH: &str = "basalt/gpu-node/amd64";
 
 /// Fails when it does not fail with one of these words.
 #[track_caller]
@@ -19,10 +21,25 @@ fn refused(done: &Output, words: &[&str]) {
     assert!(words.iter().any(|word| said.contains(word)), "needed one of {words:?}, found:\n{said}");
 }
 
-/// The rules of the image in `out`, for this machine's skopeo: the key's path is the only thing that is another.
+/// The rules of the image in `out`, with the key's path as the only thing that is another; and its skopeo with its libraries. (That of
+/// Debian 12 has sigstore's signatures patched out.)
 struct Rules {
     policy: PathBuf,
     registries: PathBuf,
+    /// The words that run skopeo.
+    skopeo: Vec<String>,
+}
+
+/// The image's skopeo, out of the commit, by the image's own loader.
+fn its_skopeo(warm: &Warm, commit: &str) -> Result<Vec<String>> {
+    let libraries = "/usr/lib/x86_64-linux-gnu";
+    let to = |name: &str| warm.scratch.path().join("its").join(name).display().to_string();
+    fs::create_dir_all(warm.scratch.path().join("its"))?;
+    let repo = format!("--repo={}", warm.cache.join("ostree/repo").display());
+    for (path, name) in [(libraries, "lib"), ("/usr/bin/skopeo", "bin")] {
+        must("ostree", &[&repo, "checkout", "--user-mode", &format!("--subpath={path}"), commit, &to(name)])?;
+    }
+    Ok([&to("lib/ld-linux-x86-64.so.2"), "--library-path", &to("lib"), &to("bin/skopeo")].map(str::to_owned).into())
 }
 
 fn rules(warm: &Warm) -> Result<Rules> {
@@ -35,7 +52,8 @@ fn rules(warm: &Warm) -> Result<Rules> {
     ensure!(policy.contains(shipped), "{policy}");
     let policy = warm.scratch.write("rules/policy.json", policy.replace(shipped, &key.display().to_string()))?;
     let registries = warm.scratch.write("rules/registries.d/basalt.yaml", read("/etc/containers/registries.d/basalt.yaml")?)?;
-    Ok(Rules { policy, registries: registries.parent().context("no folder")?.to_owned() })
+    let skopeo = its_skopeo(warm, manifest["commit"].as_str().context("no commit")?)?;
+    Ok(Rules { policy, registries: registries.parent().context("no folder")?.to_owned(), skopeo })
 }
 
 #[test]

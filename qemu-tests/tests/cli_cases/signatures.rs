@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use anyhow::{Context, Result, ensure};
 use basalt::failure::Kind;
-use qemu_tests::{Signer, Warm};
+use qemu_tests::{Signer, Warm, demanding};
 use serde_json::Value;
 
 const USAGE: i32 = Kind::Usage.exit_code() as i32;
@@ -18,8 +18,7 @@ const VERIFICATION: i32 = Kind::Verification.exit_code() as i32;
 pub fn name_keys(warm: &Warm, signer: &Signer, image: &str) -> Result<()> {
     let folder = warm.recipe.parent().context("a recipe lies in a folder")?;
     let recipe = fs::read_to_string(&warm.recipe)?;
-    let sign = signer.recipe(folder)?;
-    fs::write(&warm.recipe, format!("{recipe}{sign}\n[update]\nimage = {image:?}\n"))?;
+    fs::write(&warm.recipe, demanding(&recipe, folder, image, signer, signer)?)?;
     Ok(())
 }
 

@@ -11,6 +11,7 @@ mod people;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use super::defaults;
 use super::load::Loaded;
 use super::names::{self, Verdict};
 use super::place::{Place, Placed};
@@ -49,7 +50,12 @@ struct Checker<'a> {
 
 impl Checker<'_> {
     fn recipe(&mut self, written: &Written, folder: &Path) -> Recipe {
-        let base = self.base(&written.base, &written.packages);
+        let mut base = self.base(&written.base, &written.packages);
+        let update_client = written.update.client.as_ref().map_or(written.update.image.is_some(), |client| client.value);
+        if update_client {
+            base.packages.extend(defaults::UPDATE_PACKAGES.map(str::to_owned));
+            base.packages.sort_unstable();
+        }
         let outputs = self.outputs(&written.outputs);
         let agent = self.agent(&written.agent, base.minimal);
         let mut files = self.files(&written.files);
@@ -67,6 +73,7 @@ impl Checker<'_> {
             disk: self.disk(&written.disk),
             update: self.one("update.image", written.update.image.as_ref(), names::image_reference),
             sign: Sign { commit: text(written.sign.commit.as_ref()), image: text(written.sign.image.as_ref()) },
+            update_client,
             outputs,
             checks: written.checks.iter().map(|check| self.check(check)).collect(),
             base,
