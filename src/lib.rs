@@ -20,7 +20,8 @@
 //! | [`commit`] | layers become one tree, and the tree an OSTree commit |
 //! | [`sysroot`] | the trees of a disk with one deployment |
 //! | [`artefact`] | what is shipped: raw disk, qcow2, OCI image, manifest |
-//! | [`registry`] | sends OCI images to a registry |
+//! | [`registry`] | sends OCI images and their signatures to a registry |
+//! | [`sign`] | signs commits and OCI images, and verifies their signatures |
 //! | [`inspect`] | what an artefact says of itself, read from its bytes |
 //! | [`vm`] | runs images in QEMU, for `boot`, `test` and the cases in `qemu-tests/` |
 //! | **leaves** | **know nothing of recipes** |
@@ -62,6 +63,7 @@ pub mod sysroot;
 pub mod artefact;
 pub mod pipeline;
 pub mod registry;
+pub mod sign;
 pub mod inspect;
 pub mod vm;
 

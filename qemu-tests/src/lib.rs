@@ -5,12 +5,14 @@
 
 mod account;
 mod container;
+mod debugfs;
 mod image;
 mod labels;
 mod programs;
 pub mod readers;
 mod registry;
 mod scratch;
+mod signing;
 mod ssh;
 mod snippets;
 mod update;
@@ -19,11 +21,13 @@ mod warm;
 
 pub use account::Account;
 pub use container::{Container, IMAGE};
+pub use debugfs::root_file;
 pub use image::{Image, reference_image};
 pub use labels::Labels;
 pub use programs::{Basalt, Ran, agent, basalt, repository, update_client};
 pub use registry::{Registry, auth_file};
 pub use scratch::Scratch;
+pub use signing::{Agent, Signer, demanding};
 pub use snippets::{Provided, Script, System};
 pub use ssh::{SshKey, free_port};
 pub use update::Update;

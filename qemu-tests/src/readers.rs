@@ -21,6 +21,8 @@ use basalt::format::oci;
 use basalt::inspect::contents;
 use basalt::lock::Lock;
 use basalt::plan::Plan;
+use basalt::sign::simple::Payload;
+use basalt::sign::{metadata, openpgp};
 use basalt::source::debian::control::{names, stanzas};
 use basalt::tree::{Pack, dump, tar};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -31,7 +33,7 @@ use serde::de::DeserializeOwned;
 pub type Reader = fn(&[u8]) -> bool;
 
 /// All of them, by the name of their corpus.
-pub const ALL: [(&str, Reader); 14] = [
+pub const ALL: [(&str, Reader); 15] = [
     ("recipe", recipe),
     ("lock", lock),
     ("plan", plan),
@@ -46,6 +48,7 @@ pub const ALL: [(&str, Reader); 14] = [
     ("qcow2", disks::qcow2),
     ("oci_document", oci_document),
     ("oci_layer", oci_layer),
+    ("signature", signature),
 ];
 
 /// A recipe: checked, every problem rendered.
@@ -175,6 +178,23 @@ pub fn oci_layer(bytes: &[u8]) -> bool {
     }
     let taken = files(bytes);
     files(&sealed(bytes)) || taken
+}
+
+/// What belongs to signatures: OpenPGP keys and signatures, detached metadata of a commit, what is signed of an image.
+pub fn signature(bytes: &[u8]) -> bool {
+    let keys = openpgp::public_keys(bytes);
+    if let Ok(keys) = &keys {
+        assert_eq!(openpgp::public_keys(&keys.bytes).as_ref(), Ok(keys));
+    }
+    let signatures = metadata::signatures(bytes);
+    for signature in &signatures {
+        openpgp::issuers(signature);
+    }
+    let payload = Payload::parse(bytes);
+    if let Some(payload) = &payload {
+        assert_eq!(Payload::parse(&payload.bytes()).as_ref(), Some(payload));
+    }
+    keys.is_ok() || openpgp::signatures(bytes).is_ok() || !signatures.is_empty() || payload.is_some()
 }
 
 /// So much of a compressed layer is looked at: more only takes longer.

@@ -93,12 +93,14 @@ impl Labels {
     }
 }
 
+/// By address of what was, and its new label. What was is kept, so that no other gets its address.
+type Links = HashMap<(*const Leaf, Option<String>), (Arc<Leaf>, Arc<Leaf>)>;
+
 /// Labels, and remembers hard links.
 struct Labelling<'a> {
     labels: &'a Labels,
     seen: &'a dyn Fn(&str) -> Option<String>,
-    /// By address of what was, and its new label. What was is kept, so that no other gets its address.
-    links: HashMap<(*const Leaf, Option<String>), (Arc<Leaf>, Arc<Leaf>)>,
+    links: Links,
 }
 
 impl Labelling<'_> {

@@ -32,6 +32,14 @@ pub fn explain(plan: &Plan) -> String {
                 out.row("", &format!("   {path} {what}"));
             }),
             LayerContent::Settings(settings) => settings_lines(settings, &mut out),
+            LayerContent::Trust(trust) => {
+                for (what, key) in trust.keys() {
+                    out.row("", &format!("   each {what} is signed by the key {}", short(&key.sha256)));
+                }
+                if trust.image.is_some() {
+                    out.row("", &format!("   images come from {}", trust.repository.as_deref().unwrap_or("any registry")));
+                }
+            }
             LayerContent::Overlay { .. } | LayerContent::Agent { .. } | LayerContent::UpdateClient { .. } => {}
         }
     }
@@ -74,7 +82,7 @@ fn layer_line(layer: &Layer) -> String {
         LayerContent::Agent { sha256, size: bytes } | LayerContent::UpdateClient { sha256, size: bytes } => {
             format!("{} ({}, {})", layer.name, size(*bytes), short(sha256))
         }
-        LayerContent::Files { .. } | LayerContent::Settings(_) => layer.name.clone(),
+        LayerContent::Files { .. } | LayerContent::Trust(_) | LayerContent::Settings(_) => layer.name.clone(),
     }
 }
 

@@ -129,6 +129,7 @@ impl Plan {
                     _ => Ok(()),
                 }
             }),
+            LayerContent::Trust(trust) => each(&trust.repository, names::image_reference).map_err(value),
             LayerContent::Settings(settings) => settings_by_rules(settings).map_err(value),
         }
     }

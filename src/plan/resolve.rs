@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{Base, FileContent, FileSpec, Layer, LayerContent, Plan, VERSION};
+use super::{Base, FileContent, FileSpec, Key, Layer, LayerContent, Plan, Trust, VERSION};
 use crate::architecture::Architecture;
 use crate::failure::{Failure, Kind};
 use crate::lock::{LockedBase, LockedDebian, LockedFile, Section};
 use crate::recipe::{Content, Debian, Origin, Recipe, defaults};
+use crate::sign::simple;
 
 /// The lock does not know an input of the recipe, or knows another one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -69,6 +70,7 @@ pub fn resolve(recipe: &Recipe, lock: &Section, architecture: Architecture) -> R
     if let Some(layer) = files(recipe, lock).map_err(|name| stale(format!("file {name}"), "none"))? {
         layers.push(layer);
     }
+    layers.extend(trust(recipe, lock).map_err(|name| stale(format!("file {name}"), "none"))?);
     layers.push(settings(recipe));
     Ok(Plan {
         version: VERSION,
@@ -156,6 +158,22 @@ fn files<'r>(recipe: &'r Recipe, lock: &Section) -> Result<Option<Layer>, &'r st
     }
     let layer = |files| Layer { name: "files".to_owned(), replaces, content: LayerContent::Files { files } };
     Ok((!files.is_empty()).then(|| layer(files)))
+}
+
+/// The keys of the recipe. Fails with the name that the lock lacks.
+fn trust<'r>(recipe: &'r Recipe, lock: &Section) -> Result<Option<Layer>, &'r str> {
+    let key = |name: &'r Option<String>| -> Result<Option<Key>, &'r str> {
+        let Some(name) = name else { return Ok(None) };
+        let locked = lock.files.iter().find(|locked| locked.name == *name).ok_or(name.as_str())?;
+        Ok(Some(Key { sha256: locked.sha256, size: locked.size }))
+    };
+    let (commit, image) = (key(&recipe.sign.commit)?, key(&recipe.sign.image)?);
+    if commit.is_none() && image.is_none() {
+        return Ok(None);
+    }
+    let repository = recipe.update.as_deref().filter(|_| image.is_some()).map(|image| simple::repository(image).to_owned());
+    let replaces = crate::layer::trust::replaced();
+    Ok(Some(Layer { name: "trust".to_owned(), replaces, content: LayerContent::Trust(Trust { commit, image, repository }) }))
 }
 
 fn settings(recipe: &Recipe) -> Layer {

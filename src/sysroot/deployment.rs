@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 
 use super::Layout;
 use crate::digest::Digest;
+use crate::layer::trust;
 use crate::tree::{Content, Directory, Leaf, LeafKind, Meta, Node, Tree, TreePath};
 
 /// The checked out commit.
@@ -61,7 +62,10 @@ fn origin(layout: &Layout) -> String {
     match &layout.options.update {
         None => format!("[origin]\nrefspec={}\n", layout.commit.info.branch),
         Some(image) if image.starts_with("ostree-") => format!("[origin]\ncontainer-image-reference={image}\n"),
-        Some(image) => format!("[origin]\ncontainer-image-reference=ostree-unverified-registry:{image}\n"),
+        Some(image) => {
+            let reference = trust::reference(image, layout.options.trust.as_ref());
+            format!("[origin]\ncontainer-image-reference={reference}\n")
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use super::names::{self, Verdict};
 use super::place::{Place, Placed};
 use super::problem::{Findings, Problems};
 use super::written::{self, Written};
-use super::{Agent, File, Origin, Recipe};
+use super::{Agent, File, Origin, Recipe, Sign};
 use crate::architecture::Architecture;
 use crate::plan::{Check, Disk, Format, Settings};
 use crate::tree::TreePath;
@@ -74,6 +74,7 @@ impl Checker<'_> {
             settings,
             disk: self.disk(&written.disk),
             update: self.one("update.image", written.update.image.as_ref(), names::image_reference),
+            sign: Sign { commit: text(written.sign.commit.as_ref()), image: text(written.sign.image.as_ref()) },
             update_client,
             outputs,
             checks: written.checks.iter().map(|check| self.check(check)).collect(),
@@ -208,6 +209,10 @@ impl Checker<'_> {
             contains: written.contains.clone(),
         }
     }
+}
+
+fn text(value: Option<&Placed<String>>) -> Option<String> {
+    value.map(|value| value.value.clone())
 }
 
 /// Each value once, at its first place.
