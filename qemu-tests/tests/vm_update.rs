@@ -137,6 +137,7 @@ fn vm_a_node_is_updated_from_a_registry_and_goes_back() -> Result<()> {
     let vm = image.machine()?.limit(Some(LIMIT)).credential("tmpfiles.extra", update.tmpfiles.as_str()).start()?;
     let mut node = Node { vm, update, began: Instant::now() };
 
+    node.vm.ready(BOOT)?;
     node.must("echo mine >/etc/motd && rm /etc/issue.net && echo mine >/var/mine && sync")?;
     node.booted_old("the reference image has another commit than its manifest")?;
     the_power_goes_while_it_pulls(&mut node)?;

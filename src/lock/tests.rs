@@ -222,6 +222,15 @@ fn an_update_without_news_keeps_the_images_time() {
 }
 
 #[test]
+fn a_missing_update_client_names_the_next_step() {
+    let desk = Desk::new();
+    desk.write("web.toml", &format!("{RECIPE}[update]\nclient = true\n"));
+    let error = desk.refresh(None, Mode::Build).unwrap_err();
+    let failure = failure_in(&error).unwrap();
+    assert!(failure.what.starts_with("needed ostree-container, the update client, beside the program basalt"), "{failure}");
+}
+
+#[test]
 fn a_missing_agent_names_the_next_step() {
     let desk = Desk::new();
     desk.write("web.toml", &RECIPE.replace("path = \"agent\"", "enable = true"));

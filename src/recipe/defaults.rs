@@ -136,6 +136,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_update_client_comes_with_an_image_unless_the_recipe_says_otherwise() {
+        let image = "image = \"r.example.org/a:b\"\n";
+        for (update, there) in [("", false), (image, true), (&format!("{image}client = false"), false), ("client = true", true)] {
+            let text = format!("name = \"x\"\nversion = \"1\"\n[update]\n{update}\n");
+            let recipe = crate::recipe::parse("r.toml", &text).unwrap();
+            let asked = recipe.base.requested(Architecture::Amd64);
+            let packages = UPDATE_PACKAGES.iter().all(|name| asked.iter().any(|asked| asked == name));
+            assert_eq!((recipe.update_client, packages), (there, there), "{update}");
+        }
+    }
+
+    #[test]
     fn no_number_is_given_twice() {
         for table in [&USERS[..], &GROUPS] {
             let names: BTreeMap<_, _> = table.iter().map(|(name, number)| (number, name)).collect();
