@@ -17,23 +17,25 @@ use std::sync::Arc;
 
 use basalt::format::bls::Entry;
 use basalt::format::file_contexts::{FileContexts, FileKind, Source};
-use basalt::format::oci;
+use basalt::format::{compressed, oci};
 use basalt::inspect::contents;
 use basalt::lock::Lock;
 use basalt::plan::Plan;
 use basalt::sign::simple::Payload;
 use basalt::sign::{metadata, openpgp};
 use basalt::source::debian::control::{names, stanzas};
-use basalt::tree::{Pack, dump, tar};
+use basalt::tree::{Pack, Tree, dump, tar};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use crate::draft;
 
 /// A reader of foreign bytes; whether it took them. Panics when it breaks the contract.
 pub type Reader = fn(&[u8]) -> bool;
 
 /// All of them, by the name of their corpus.
-pub const ALL: [(&str, Reader); 15] = [
+pub const ALL: [(&str, Reader); 16] = [
     ("recipe", recipe),
     ("lock", lock),
     ("plan", plan),
@@ -49,6 +51,7 @@ pub const ALL: [(&str, Reader); 15] = [
     ("oci_document", oci_document),
     ("oci_layer", oci_layer),
     ("signature", signature),
+    ("image_layer", image_layer),
 ];
 
 /// A recipe: checked, every problem rendered.
@@ -195,6 +198,35 @@ pub fn signature(bytes: &[u8]) -> bool {
         assert_eq!(Payload::parse(&payload.bytes()).as_ref(), Some(payload));
     }
     keys.is_ok() || openpgp::signatures(bytes).is_ok() || !signatures.is_empty() || payload.is_some()
+}
+
+/// A layer of an image that becomes a base, compressed or not: laid over a small system, it leaves a tree that an archive can hold, or
+/// the system as it was. Read once more with its checksums mended, since no mutation gets past them.
+pub fn image_layer(bytes: &[u8]) -> bool {
+    let mut unpacked = Vec::new();
+    let Ok(reader) = compressed::unpack(bytes, bytes.len() as u64) else { return false };
+    if reader.take(UNPACKED).read_to_end(&mut unpacked).is_err() {
+        return false;
+    }
+    let taken = laid(&unpacked);
+    laid(&sealed(&unpacked)) || taken
+}
+
+fn laid(bytes: &[u8]) -> bool {
+    let mut tree = Tree::new();
+    let below = draft::archive(&draft::system());
+    tar::read_layer(&mut tree, &below[..], &pack(&below), 0, tar::End::Marked).expect("a system");
+    let before = dump::digest(&tree);
+    let over = pack(bytes);
+    if tar::read_layer(&mut tree, bytes, &over, 0, tar::End::MayBeBare).is_err() {
+        assert_eq!(dump::digest(&tree), before, "a layer that is refused has left something");
+        return false;
+    }
+    let mut out = Vec::new();
+    tar::write(&tree, &mut out).expect("memory takes everything");
+    let again = tar::read_packed(&pack(&out), tar::Devices::Refuse).expect("our own archive");
+    assert_eq!(dump::digest(&again), dump::digest(&tree));
+    true
 }
 
 /// So much of a compressed layer is looked at: more only takes longer.

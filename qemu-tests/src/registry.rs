@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::tool::run;
 use crate::{Scratch, free_port, repository};
 
 /// The only login, and its hash for the registry (bcrypt). The registry lives as long as a case.
@@ -23,6 +24,7 @@ const START: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Registry {
     child: Child,
+    folder: PathBuf,
     /// `localhost:PORT`.
     pub host: String,
     /// A folder with the certificate of its authority: `ca.crt`.
@@ -64,15 +66,48 @@ impl Registry {
             .with_context(|| program.display().to_string())?;
         let auth_file = auth_file(scratch, &host, LOGIN)?;
         let from_guest = format!("{GUESTS_HOST}:{port}");
-        let mut registry = Self { child, host, certificates, auth_file, from_guest };
+        let mut registry = Self { child, folder, host, certificates, auth_file, from_guest };
         let begin = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             let ended = registry.child.try_wait()?;
-            let log = fs::read_to_string(folder.join("log"))?;
+            let log = fs::read_to_string(registry.folder.join("log"))?;
             ensure!(ended.is_none() && begin.elapsed() < START, "docker-registry does not listen: {log}");
             thread::sleep(Duration::from_millis(50));
         }
         Ok(registry)
+    }
+
+    /// The key of its certificate.
+    pub fn key(&self) -> PathBuf {
+        self.folder.join("key.pem")
+    }
+
+    /// The folder in which it keeps the image `name`'s blobs, and everything else.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// What skopeo says of an image of this registry: `name` is its path there, with a tag.
+    pub fn inspect(&self, name: &str) -> Result<String> {
+        run(self.skopeo("inspect", "").arg(format!("docker://{}/{name}", self.host)))
+    }
+
+    /// Sends the image at `from`, as skopeo names it, to `name`; of a list everything.
+    pub fn put(&self, from: &str, name: &str) -> Result<()> {
+        let to = format!("docker://{}/{name}", self.host);
+        run(self.skopeo("copy", "dest-").args(["--all", "--preserve-digests", from, &to])).map(drop)
+    }
+
+    /// Fetches the image `name` to `to`, as skopeo names it.
+    pub fn get(&self, name: &str, to: &str) -> Result<()> {
+        run(self.skopeo("copy", "src-").arg(format!("docker://{}/{name}", self.host)).arg(to)).map(drop)
+    }
+
+    fn skopeo(&self, verb: &str, side: &str) -> Command {
+        let mut command = Command::new("skopeo");
+        command.args(["--insecure-policy", verb]).arg(format!("--{side}cert-dir={}", self.certificates.display()));
+        command.arg(format!("--authfile={}", self.auth_file.display()));
+        command
     }
 }
 
@@ -115,18 +150,15 @@ fn base64(bytes: &[u8]) -> Result<String> {
 
 /// A key and a certificate for the host's loopback that signs itself.
 fn certificate(folder: &Path, to: &Path) -> Result<()> {
-    let made = Command::new("openssl")
+    let made = run(Command::new("openssl")
         .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
         .args(["-subj", "/CN=localhost", "-addext"])
         .arg(format!("subjectAltName=DNS:localhost,IP:127.0.0.1,IP:{GUESTS_HOST}"))
         .arg("-keyout")
         .arg(folder.join("key.pem"))
         .arg("-out")
-        .arg(to)
-        .output()
-        .context("openssl (apt install openssl)")?;
-    ensure!(made.status.success(), "openssl req: {}", String::from_utf8_lossy(&made.stderr));
-    Ok(())
+        .arg(to));
+    made.map(drop)
 }
 
 /// docker-registry's program. Its Debian package would start a service, so that it is unpacked and not installed.
@@ -137,12 +169,8 @@ fn program() -> Result<PathBuf> {
         return Ok(program);
     }
     let scratch = Scratch::new()?;
-    let run = |command: &mut Command| -> Result<()> {
-        let output = command.current_dir(scratch.path()).output().with_context(|| format!("{command:?}"))?;
-        ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-        Ok(())
-    };
-    run(Command::new("apt-get").args(["-o", "APT::Sandbox::User=", "download", "docker-registry"]))?;
+    let fetch = ["-o", "APT::Sandbox::User=", "download", "docker-registry"];
+    run(Command::new("apt-get").args(fetch).current_dir(scratch.path()))?;
     let entries = fs::read_dir(scratch.path())?.collect::<Result<Vec<_>, _>>()?;
     let package =
         entries.iter().map(fs::DirEntry::path).find(|path| path.extension().is_some_and(|extension| extension == "deb"));

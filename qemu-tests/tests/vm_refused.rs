@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use basalt::vm::{Disk, Machine, Running, SecureBoot, choose_accel};
-use qemu_tests::{Image, Scratch, manifest, reference_image};
+use qemu_tests::{Image, Scratch, manifest, reference_image, run};
 use serde_json::Value;
 
 /// For the firmware, shim, GRUB and a kernel's first lines, beside others.
@@ -160,10 +160,4 @@ impl<'a> Copy<'a> {
 fn find(bytes: &[u8], text: &[u8]) -> Result<usize> {
     let at = bytes.windows(text.len()).position(|window| window == text);
     at.with_context(|| format!("no {:?} in the program", String::from_utf8_lossy(text)))
-}
-
-fn run(command: &mut Command) -> Result<String> {
-    let output = command.output().with_context(|| format!("{command:?}"))?;
-    ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

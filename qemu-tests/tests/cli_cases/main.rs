@@ -3,11 +3,14 @@
 //! Each case has folders of its own and, where it builds, its own copy of a warm cache: see [`qemu_tests::Warm`].
 
 mod accounts;
+mod bad_images;
+mod bases;
 mod bootupd;
 mod ci_files;
 mod diff;
 mod documents;
 mod enforced;
+mod failing;
 mod inputs;
 mod inspect;
 mod layers;
@@ -15,6 +18,7 @@ mod mirror;
 mod oci;
 mod readback;
 mod recipes;
+mod registries;
 mod same_bytes;
 mod signals;
 mod signatures;

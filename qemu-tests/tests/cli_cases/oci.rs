@@ -2,12 +2,15 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use basalt::failure::Kind;
-use qemu_tests::{Ran, Registry, Warm, auth_file, free_port};
+use qemu_tests::draft::{self, Draft};
+use qemu_tests::{Ran, Registry, Warm, auth_file, free_port, run};
 use serde_json::Value;
+
+use crate::failing::failing;
 
 const FAILED: i32 = Kind::Failed.exit_code() as i32;
 const USAGE: i32 = Kind::Usage.exit_code() as i32;
@@ -19,22 +22,6 @@ const FILE: &str = "\n[[file]]\npath = \"/usr/lib/case/file\"\ntext = \"VERSION\
 /// The last line of standard output.
 fn result(ran: &Ran) -> Result<Value> {
     Ok(serde_json::from_str(ran.stdout.lines().last().context("no result")?)?)
-}
-
-fn skopeo(registry: &Registry, verb: &str, args: &[&str]) -> Result<String> {
-    let output = Command::new("skopeo")
-        .args(["--insecure-policy", verb])
-        .args([
-            format!("--{}", if verb == "copy" { "src-cert-dir" } else { "cert-dir" }),
-            registry.certificates.display().to_string(),
-        ])
-        .arg("--authfile")
-        .arg(&registry.auth_file)
-        .args(args)
-        .output()
-        .context("skopeo (apt install skopeo)")?;
-    ensure!(output.status.success(), "skopeo {verb} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(String::from_utf8(output.stdout)?)
 }
 
 #[test]
@@ -68,15 +55,14 @@ fn cli_oci_goes_to_a_registry_and_a_small_change_moves_little() -> Result<()> {
     assert_eq!((again["layers-sent"].as_u64(), again["digest"].as_str()), (Some(0), first["digest"].as_str()), "{again}");
 
     // skopeo has the same image, whole: it reads every blob and compares its digest.
-    let inspected: Value =
-        serde_json::from_str(&skopeo(&registry, "inspect", &[&format!("docker://{}/hosts/gpu-node:1", registry.host)])?)?;
+    let inspected: Value = serde_json::from_str(&registry.inspect("hosts/gpu-node:1")?)?;
     assert_eq!(inspected["Digest"], first["digest"]);
     let manifest = warm.manifest("one")?;
     assert_eq!(inspected["Labels"]["ostree.commit"], manifest["commit"]);
     assert_eq!(inspected["Labels"]["org.basalt.plan"], manifest["plan"]);
     let folder = warm.scratch.folder("pulled")?;
-    let from = format!("docker://{}/hosts/gpu-node@{}", registry.host, first["digest"].as_str().unwrap_or_default());
-    skopeo(&registry, "copy", &[&from, &format!("oci:{}:pulled", folder.display())])?;
+    let name = format!("hosts/gpu-node@{}", first["digest"].as_str().unwrap_or_default());
+    registry.get(&name, &format!("oci:{}:pulled", folder.display()))?;
     let inspect = |path: &std::path::Path| -> Result<Value> {
         let ran = warm.basalt(["inspect", "--json"]).arg(path).run(&warm.scratch)?.exits(0);
         Ok(serde_json::from_str(&ran.stdout)?)
@@ -113,8 +99,7 @@ fn cli_oci_that_is_altered_is_named_by_its_layer() -> Result<()> {
     let verify = || warm.basalt(["verify"]).arg(&image).run(&warm.scratch);
     assert_eq!(verify()?.exits(0).stdout, "manifest.json: good\ngpu-node.oci: good\n");
     let out = warm.scratch.path().join("out");
-    let sums = Command::new("sha256sum").args(["--check", "--strict", "SHA256SUMS"]).current_dir(out).output()?;
-    ensure!(sums.status.success(), "{}", String::from_utf8_lossy(&sums.stdout));
+    run(Command::new("sha256sum").args(["--check", "--strict", "SHA256SUMS"]).current_dir(out))?;
     // Built again from the same inputs, compressed layers and all.
     fs::remove_dir_all(warm.cache.join("oci-layer"))?;
     let rebuild = || warm.basalt(["verify", "--offline", "--rebuild"]).arg(&warm.recipe).arg(&image).run(&warm.scratch);
@@ -137,8 +122,7 @@ fn cli_oci_that_is_altered_is_named_by_its_layer() -> Result<()> {
 
     let archive = warm.scratch.path().join("whole.tar");
     let (from, to) = (format!("oci:{}", image.display()), format!("oci-archive:{}", archive.display()));
-    let copied = Command::new("skopeo").args(["--insecure-policy", "copy", &from, &to]).output()?;
-    ensure!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
+    run(Command::new("skopeo").args(["--insecure-policy", "copy", &from, &to]))?;
     let from_archive: Value =
         serde_json::from_str(&warm.basalt(["inspect", "--json"]).arg(&archive).run(&warm.scratch)?.exits(0).stdout)?;
     assert_eq!(from_archive["format"], "oci-archive");
@@ -148,45 +132,6 @@ fn cli_oci_that_is_altered_is_named_by_its_layer() -> Result<()> {
     Ok(())
 }
 
-/// A simulator of registries that fail: it answers every request with one status. It speaks TLS, knows no image, and is no registry.
-const FAILING: &str = r#"
-import http.server, ssl, sys
-class Failing(http.server.BaseHTTPRequestHandler):
-    def answer(self):
-        self.send_response(int(sys.argv[2])); self.send_header("Content-Length", "0"); self.end_headers()
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = answer
-    def log_message(self, *args): pass
-server = http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Failing)
-context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-context.load_cert_chain(sys.argv[3], sys.argv[4])
-server.socket = context.wrap_socket(server.socket, server_side=True)
-print("ready", flush=True)
-server.serve_forever()
-"#;
-
-struct Simulator(Child);
-
-impl Drop for Simulator {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn failing(warm: &Warm, status: u16) -> Result<(Simulator, u16)> {
-    let port = free_port()?;
-    let mut child = Command::new("python3")
-        .args(["-c", FAILING, &port.to_string(), &status.to_string()])
-        .arg(warm.scratch.path().join("registry-ca/ca.crt"))
-        .arg(warm.scratch.path().join("registry/key.pem"))
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("python3")?;
-    let mut ready = [0; 5];
-    std::io::Read::read_exact(child.stdout.as_mut().context("no output")?, &mut ready)?;
-    Ok((Simulator(child), port))
-}
-
 #[test]
 fn cli_oci_push_says_why_a_registry_refuses() -> Result<()> {
     let warm = Warm::new()?;
@@ -194,11 +139,9 @@ fn cli_oci_push_says_why_a_registry_refuses() -> Result<()> {
     // A small image will do: what fails does so before the first layer.
     let archive = warm.scratch.path().join("small.ociarchive");
     let folder = warm.scratch.folder("small")?;
-    small_image(&folder)?;
-    let copied = Command::new("skopeo")
-        .args(["--insecure-policy", "copy", &format!("dir:{}", folder.display()), &format!("oci-archive:{}", archive.display())])
-        .output()?;
-    ensure!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
+    Draft::new(&[&draft::archive(&[])]).write(&folder)?;
+    let (from, to) = (format!("oci:{}", folder.display()), format!("oci-archive:{}", archive.display()));
+    run(Command::new("skopeo").args(["--insecure-policy", "copy", &from, &to]))?;
     let push = |host: &str, args: &[&str]| {
         warm.basalt(["push", "--retry", "0"]).args(args).arg(&archive).arg(format!("{host}/x:1")).run(&warm.scratch)
     };
@@ -215,8 +158,8 @@ fn cli_oci_push_says_why_a_registry_refuses() -> Result<()> {
     push(&registry.host, &[&known[..], &["--authfile", &wrong]].concat())?.exits(FAILED).says("it wants a login");
     push(&format!("localhost:{}", free_port()?), &known)?.exits(FAILED).says("it cannot be reached").says("next: ");
     for (status, words) in [(429, "it takes no more requests for now"), (500, "it failed by itself")] {
-        let (_simulator, port) = failing(&warm, status)?;
-        push(&format!("localhost:{port}"), &known)?.exits(FAILED).says(words).says("next: ");
+        let simulator = failing(&registry, &format!("status={status}"), &folder)?;
+        push(&simulator.host, &known)?.exits(FAILED).says(words).says("next: ");
     }
     push(&registry.host, &[&known[..], &["--authfile", &login]].concat())?.exits(0);
     push("x", &[])?.exits(USAGE).says("needed a registry's host").says("next: ");
@@ -227,33 +170,5 @@ fn cli_oci_push_says_why_a_registry_refuses() -> Result<()> {
         .run(&warm.scratch)?
         .exits(INPUT)
         .says("--format oci");
-    Ok(())
-}
-
-/// An image of one empty layer, in skopeo's folder form, made here by hand.
-fn small_image(folder: &std::path::Path) -> Result<()> {
-    let sha256 = |path: &std::path::Path| -> Result<String> {
-        let output = Command::new("sha256sum").arg(path).output()?;
-        Ok(String::from_utf8(output.stdout)?.split(' ').next().unwrap_or_default().to_owned())
-    };
-    let keep = |name: &str, bytes: &[u8]| -> Result<(String, usize)> {
-        let path = folder.join(name);
-        fs::write(&path, bytes)?;
-        let digest = sha256(&path)?;
-        fs::rename(&path, folder.join(&digest))?;
-        Ok((digest, bytes.len()))
-    };
-    let (layer, layer_size) = keep("layer", &[0; 1024])?;
-    let config = serde_json::json!({
-        "architecture": "amd64", "os": "linux", "config": {}, "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{layer}")] },
-    });
-    let (config, config_size) = keep("config", config.to_string().as_bytes())?;
-    let manifest = serde_json::json!({
-        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "config": { "mediaType": "application/vnd.oci.image.config.v1+json", "digest": format!("sha256:{config}"), "size": config_size },
-        "layers": [{ "mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": format!("sha256:{layer}"), "size": layer_size }],
-    });
-    fs::write(folder.join("manifest.json"), manifest.to_string())?;
-    fs::write(folder.join("version"), "Directory Transport Version: 1.1\n")?;
     Ok(())
 }

@@ -29,10 +29,9 @@ impl Whiteouts {
         if name == OPAQUE {
             self.opaque.insert(parent);
         } else if let Some(hidden) = name.strip_prefix(PREFIX).filter(|_| !name.starts_with(RESERVED)) {
-            if hidden.is_empty() {
+            if ["", ".", ".."].contains(&hidden) {
                 return Err(Problem::Whiteout);
             }
-            TreePath::parse(hidden)?;
             self.gone.insert(parent.join(hidden));
         } else {
             return Ok(name.starts_with(RESERVED));
