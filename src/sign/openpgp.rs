@@ -85,7 +85,7 @@ fn packets(mut bytes: &[u8]) -> Option<Vec<Packet<'_>>> {
 fn new_length(bytes: &[u8]) -> Option<(usize, &[u8])> {
     match *bytes {
         [first @ 0..=191, ref rest @ ..] => Some((usize::from(first), rest)),
-        [first @ 192..=223, second, ref rest @ ..] => Some(((usize::from(first) - 192 << 8) + usize::from(second) + 192, rest)),
+        [first @ 192..=223, second, ref rest @ ..] => Some((((usize::from(first) - 192) << 8) + usize::from(second) + 192, rest)),
         [255, a, b, c, d, ref rest @ ..] => Some((u32::from_be_bytes([a, b, c, d]) as usize, rest)),
         _ => None,
     }
