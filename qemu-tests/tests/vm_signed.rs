@@ -140,7 +140,7 @@ fn vm_a_node_takes_what_is_signed_and_nothing_else() -> Result<()> {
 
     refuses(&mut vm, &factory, "unsigned", &["A signature was required, but no signature exists"])?;
     refuses(&mut vm, &factory, "foreign", &["signature verification failed", "invalid signature"])?;
-    refuses(&mut vm, &factory, "altered", &["digest"])?;
+    refuses(&mut vm, &factory, "altered", &["does not match"])?;
     refuses(&mut vm, &factory, "commit-unsigned", &["Expected commitmeta object"])?;
     refuses(&mut vm, &factory, "commit-foreign", &["public key not found"])?;
     let listed = "ostree container image list --repo /ostree/repo";
