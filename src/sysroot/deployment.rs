@@ -26,7 +26,11 @@ pub fn check_out(layout: &Layout) -> Result<CheckedOut> {
     if let Some(Node::Directory(usr)) = deployed.children.get("usr")
         && let Some(Node::Directory(etc)) = usr.children.get("etc")
     {
-        let etc = own_copy(etc, layout.time());
+        let mut etc = own_copy(etc, layout.time());
+        // Not as in /usr/etc: the policy may substitute folders of it, and a path is substituted once.
+        if let Some(labels) = &layout.labels {
+            labels.put(&mut etc, "/etc", &|path| Some(path.to_owned()));
+        }
         deployed.children.insert("etc".into(), Node::Directory(etc));
     }
     Ok(CheckedOut { deployed, objects: checkout.objects })
