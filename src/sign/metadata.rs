@@ -34,7 +34,7 @@ fn encoded(signatures: &[Vec<u8>], room: usize) -> Vec<u8> {
     let bytes = |bytes: &[u8]| Variant::array_from_fixed_array(bytes);
     let mut entries = Vec::new();
     if !signatures.is_empty() {
-        let list = Variant::array_from_iter_with_type(&VariantTy::BYTE_STRING, signatures.iter().map(|one| bytes(one)));
+        let list = Variant::array_from_iter_with_type(VariantTy::BYTE_STRING, signatures.iter().map(|one| bytes(one)));
         entries.push(DictEntry::new(SIGNATURES, list).to_variant());
     }
     // Last: then nothing that is aligned stands behind it, and its length can be any.

@@ -161,7 +161,7 @@ fn issuer(body: &[u8]) -> Option<String> {
     let areas = areas(body)?;
     let found = |kind: u8| areas.into_iter().find_map(|area| subpacket(area, kind));
     let fingerprint = found(ISSUER_FINGERPRINT).and_then(|body| body.get(1..));
-    fingerprint.or_else(|| found(ISSUER)).map(|id| hex::encode_upper(id))
+    fingerprint.or_else(|| found(ISSUER)).map(hex::encode_upper)
 }
 
 fn subpacket(mut area: &[u8], wanted: u8) -> Option<&[u8]> {
