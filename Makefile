@@ -16,7 +16,7 @@ image: programs
 
 programs: packages
 	cargo build --release --locked -p basalt
-	install -D -m 755 --target-directory=$(BIN) target/release/basalt "$$(firstboot/build.sh)"
+	install -D -m 755 --target-directory=$(BIN) target/release/basalt "$$(firstboot/build.sh)" "$$(firstboot/container/build.sh)"
 
 packages:
 	@.ci/install-packages
@@ -25,6 +25,7 @@ packages:
 test: programs lint unit cli vm
 lint:
 	cargo fmt --all --check
+	cargo fmt --manifest-path firstboot/container/Cargo.toml --check
 	cargo clippy --release --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --workspace --no-deps --document-private-items
 unit:

@@ -16,11 +16,12 @@
 //! | [`source`] | where inputs come from: the only code that fetches |
 //! | [`lock`] | every input pinned by digest |
 //! | [`plan`] | recipe and lock, fully resolved |
-//! | [`layer`] | named contributions to the tree: base, settings, overlays, files, agent |
+//! | [`layer`] | named contributions to the tree: base, settings, overlays, files, agent, update client |
 //! | [`commit`] | layers become one tree, and the tree an OSTree commit |
 //! | [`sysroot`] | the trees of a disk with one deployment |
 //! | [`artefact`] | what is shipped: raw disk, qcow2, OCI image, manifest |
-//! | [`registry`] | sends OCI images to a registry |
+//! | [`registry`] | sends OCI images and their signatures to a registry |
+//! | [`sign`] | signs commits and OCI images, and verifies their signatures |
 //! | [`inspect`] | what an artefact says of itself, read from its bytes |
 //! | [`vm`] | runs images in QEMU, for `boot`, `test` and the cases in `qemu-tests/` |
 //! | **leaves** | **know nothing of recipes** |
@@ -31,9 +32,9 @@
 //! | [`host`] | the machine that builds: programs, interrupts, space |
 //! | [`progress`] | what happens, as typed events to one sink |
 //!
-//! Beside this crate: `firstboot/` (the agent on the node), `firstboot/contract/` (the types that both sides share), `overlays/`
-//! (trees that become part of this program), `image-recipes/`, `qemu-tests/` (cases that run programs and boot machines), `docs/ci/` (the
-//! container image, files for CI systems).
+//! Beside this crate: `firstboot/` (the agent on the node), `firstboot/contract/` (the types that both sides share),
+//! `firstboot/container/` (the node's update client, a workspace of its own), `overlays/` (trees that become part of this program),
+//! `image-recipes/`, `qemu-tests/` (cases that run programs and boot machines), `docs/ci/` (the container image, files for CI systems).
 //!
 //! # Invariants
 //!
@@ -62,6 +63,7 @@ pub mod sysroot;
 pub mod artefact;
 pub mod pipeline;
 pub mod registry;
+pub mod sign;
 pub mod inspect;
 pub mod vm;
 

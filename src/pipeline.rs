@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::artefact::disk::{self, Disk, Identity, Trees};
 use crate::artefact::manifest::{self, DocumentKind, Manifest};
@@ -17,10 +17,11 @@ use crate::layer::{self, Layer};
 use crate::lock::{OVERLAY_KIND, TREE_KIND};
 use crate::plan::{Base, FileContent, Format, LayerContent, Plan};
 use crate::progress::{Sink, Stage, Unit};
+use crate::sign;
 use crate::source::Network;
 use crate::store::Store;
 use crate::sysroot::{self, Sysroot};
-use crate::tree::Tree;
+use crate::tree::{Tree, TreePath};
 
 /// What a build answers.
 #[derive(Debug)]
@@ -86,6 +87,7 @@ pub fn build(plan: &Plan, formats: &[Format], out: &Path, store: &Store, network
     let rendered = kept.finish()?;
     let provenance = provenance::statement(plan, &info.branch, &manifest.commit, &rendered);
     manifest.documents.push(document(DocumentKind::Provenance, provenance)?);
+    keys(plan, store, &output, &mut manifest)?;
     manifest.artefacts = manifest::Artefact::list(&plan.name, &rendered);
     manifest::write(&output, &manifest)?;
     Ok(Built { manifest, up_to_date: false })
@@ -99,6 +101,26 @@ fn verified(plan: &Plan, formats: &[Format], out: &Path, sink: &dyn Sink) -> Res
         stage.finish(true);
     }
     Ok(manifest)
+}
+
+/// The public keys beside the artefacts, for whoever signs or verifies them. What the last build left of signatures goes.
+fn keys(plan: &Plan, store: &Store, output: &Output, manifest: &mut Manifest) -> Result<()> {
+    for kind in sign::folder::OF_IMAGE {
+        output.remove(&kind.file_name(&plan.name))?;
+    }
+    let Some(trust) = plan.trust() else { return Ok(()) };
+    manifest.repository = trust.repository.clone();
+    for (key, path, kind) in [
+        (&trust.commit, layer::trust::COMMIT_KEYS, DocumentKind::CommitKey),
+        (&trust.image, layer::trust::IMAGE_KEY, DocumentKind::ImageKey),
+    ] {
+        if key.is_some() {
+            let tree = layer::trust::produce(trust, store)?;
+            let content = tree.file(&TreePath::parse(path)?).with_context(|| path.to_owned())?;
+            manifest.documents.push(manifest::file(output, &plan.name, kind, &content.bytes()?)?);
+        }
+    }
+    Ok(())
 }
 
 /// Makes sure that the store has every input of `plan`, also those that its next build would not touch.
@@ -127,12 +149,18 @@ fn local(plan: &Plan, store: &Store) -> Result<(), Failure> {
         match &layer.content {
             LayerContent::Overlay { digest } => need(store.entry(OVERLAY_KIND, digest).is_some(), layer.name.clone(), digest),
             LayerContent::Agent { sha256, .. } => need(store.has_blob(sha256), "the first-boot agent".to_owned(), sha256),
+            LayerContent::UpdateClient { sha256, .. } => need(store.has_blob(sha256), "the update client".to_owned(), sha256),
             LayerContent::Files { files } => {
                 for (path, file) in files {
                     if let FileContent::Blob { sha256, .. } = &file.content {
                         need(store.has_blob(sha256), format!("file {path}"), sha256);
                     }
                 }
+            }
+            LayerContent::Trust(trust) => {
+                trust
+                    .keys()
+                    .for_each(|(what, key)| need(store.has_blob(&key.sha256), format!("the key for each {what}"), &key.sha256));
             }
             LayerContent::Settings(_) => {}
         }
@@ -158,7 +186,7 @@ fn produce(plan: &Plan, store: &Store, sink: &dyn Sink) -> Result<Vec<Layer>> {
 }
 
 fn options(plan: &Plan) -> sysroot::Options {
-    sysroot::Options { kernel_args: plan.kernel_args.clone(), update: plan.update.clone() }
+    sysroot::Options { kernel_args: plan.kernel_args.clone(), update: plan.update.clone(), trust: plan.trust().cloned() }
 }
 
 fn trees(sysroot: &Sysroot) -> Trees<'_> {
@@ -188,6 +216,7 @@ fn manifest(plan: &Plan, packages: usize, commit: &Commit, sysroot: &Sysroot, di
         partitions: disk.partitions.clone(),
         artefacts: Vec::new(),
         documents: Vec::new(),
+        repository: None,
     }
 }
 
@@ -232,7 +261,7 @@ fn branch(plan: &Plan) -> String {
 /// What a build of a plan takes from the store.
 #[derive(Debug, Default)]
 pub struct Inputs {
-    /// Packages, the agent, local files.
+    /// Packages, agent, update client, local files.
     pub blobs: Vec<Digest>,
     /// Entries by kind: local folders, the files of a base.
     pub entries: Vec<(&'static str, Digest)>,
@@ -250,11 +279,12 @@ pub fn inputs(plan: &Plan) -> Inputs {
     for layer in &plan.layers {
         match &layer.content {
             LayerContent::Overlay { digest } => inputs.entries.push((OVERLAY_KIND, *digest)),
-            LayerContent::Agent { sha256, .. } => inputs.blobs.push(*sha256),
+            LayerContent::Agent { sha256, .. } | LayerContent::UpdateClient { sha256, .. } => inputs.blobs.push(*sha256),
             LayerContent::Files { files } => inputs.blobs.extend(files.values().filter_map(|file| match &file.content {
                 FileContent::Blob { sha256, .. } => Some(*sha256),
                 FileContent::Text(_) | FileContent::Symlink(_) => None,
             })),
+            LayerContent::Trust(trust) => inputs.blobs.extend(trust.keys().map(|(_, key)| key.sha256)),
             LayerContent::Settings(_) => {}
         }
     }

@@ -5,16 +5,19 @@
 
 mod explain;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use crate::digest::Digest;
 use crate::failure::{Failure, Kind};
-use crate::format::oci::Manifest;
+use crate::format::oci::{self, Manifest};
 use crate::host::cmd::{Cmd, Output};
 use crate::host::interrupt;
 use crate::host::tools::{self, Tool};
+use crate::sign::simple::{self, Carrier};
 
 const SKOPEO: [Tool; 1] = [Tool { program: "skopeo", package: "skopeo" }];
 /// So much of skopeo's log is looked at: it says a few lines of each layer.
@@ -129,9 +132,27 @@ pub fn push(from: &Path, manifest: &Manifest, to: &str, access: &Access) -> Resu
         .arg(format!("{transport}:{}", from.display()))
         .arg(to);
     let output = tried(Way::Push, to, access, || skopeo.clone().run())?;
-    let digest = std::fs::read_to_string(&digest_file).context("skopeo left no digest")?;
+    let digest = fs::read_to_string(&digest_file).context("skopeo left no digest")?;
     let layers: Vec<_> = manifest.layers.iter().map(|layer| (layer.digest.as_str(), layer.size)).collect();
     Ok(Sent { digest: digest.trim().to_owned(), layers: layers.len(), new: new_layers(&layers, &output.stderr) })
+}
+
+/// Sends a signature to `to`'s repository, under the tag by which it is looked for, for the image with this digest.
+///
+/// # Errors
+/// As [`push`].
+pub fn push_signature(carrier: &Carrier, digest: &Digest, to: &str, access: &Access) -> Result<String> {
+    let folder = tempfile::tempdir()?;
+    let write = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).with_context(|| name.to_owned());
+    fs::create_dir_all(folder.path().join("blobs/sha256"))?;
+    write(oci::LAYOUT_FILE, oci::LAYOUT)?;
+    write(oci::INDEX_FILE, &carrier.index)?;
+    for blob in &carrier.blobs {
+        write(&oci::blob_path(&Digest::of(blob)), blob)?;
+    }
+    let at = format!("{}:{}", simple::repository(to), simple::tag(digest));
+    push(folder.path(), &carrier.manifest, &format!("docker://{at}"), access)?;
+    Ok(at)
 }
 
 /// A document of the image `name` (`docker://...`) as the registry has it.
@@ -252,7 +273,7 @@ impl<'a> Silence<'a> {
 
 /// What lies in the files of `folder`. What vanishes meanwhile does not count.
 fn bytes_in(folder: &Path) -> u64 {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.metadata().ok()).map(|meta| meta.len()).sum()
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use basalt::digest::Digest;
 
 /// So many paths are asked for at once.
 const AT_ONCE: usize = 1000;
@@ -22,6 +23,15 @@ impl Labels {
         let text = ostree(repository, &["ls", "-R", "-X", commit])?;
         let entries = text.lines().map(|line| entry(line).with_context(|| format!("ostree ls: {line}")));
         Ok(Self(entries.collect::<Result<_>>()?))
+    }
+
+    /// Digest of what find(1) says of `folder` and all below it: a line with kind, path and label each, in byte order.
+    pub fn sum(&self, folder: &str) -> String {
+        let within = |path: &str| path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let lines = self.0.iter().filter(|((_, path), _)| within(path));
+        let mut lines: Vec<_> = lines.map(|((kind, path), label)| format!("{} {path} {label}\n", &kind[..1])).collect();
+        lines.sort_unstable();
+        Digest::of(lines.concat().as_bytes()).to_hex()
     }
 
     /// What libselinux says of the same paths, by the rules that the commit has. `folder` is for those.

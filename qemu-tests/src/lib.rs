@@ -5,6 +5,7 @@
 
 mod account;
 mod container;
+mod debugfs;
 pub mod draft;
 mod foreign;
 mod image;
@@ -13,6 +14,7 @@ mod programs;
 pub mod readers;
 mod registry;
 mod scratch;
+mod signing;
 mod snippets;
 mod ssh;
 mod tool;
@@ -22,15 +24,17 @@ mod warm;
 
 pub use account::Account;
 pub use container::{Container, IMAGE};
+pub use debugfs::root_file;
 pub use foreign::{CHANGED, Foreign, foreign_base};
 pub use image::{Image, reference_image};
 pub use labels::Labels;
-pub use programs::{Basalt, Ran, agent, basalt, repository};
+pub use programs::{Basalt, Ran, agent, basalt, repository, update_client};
 pub use registry::{Registry, auth_file};
 pub use scratch::Scratch;
+pub use signing::{Agent, Signer, demanding};
 pub use snippets::{Provided, Script, System};
 pub use ssh::{SshKey, free_port};
 pub use tool::run;
-pub use update::{BRANCH, Update};
+pub use update::Update;
 pub use venv::{run_program, venv};
 pub use warm::{Warm, assert_whole, manifest};

@@ -29,6 +29,11 @@ pub fn agent() -> Result<PathBuf> {
     program("basalt-firstboot")
 }
 
+/// The update client's program as images carry it.
+pub fn update_client() -> Result<PathBuf> {
+    program("ostree-container")
+}
+
 fn program(name: &str) -> Result<PathBuf> {
     // target/PROFILE/deps/CASE-HASH
     let case = std::env::current_exe()?;
@@ -147,8 +152,9 @@ impl Basalt {
     pub fn spawn(&self, scratch: &Scratch) -> Result<Child> {
         // An account may be unable to reach the target folder (below /root, say).
         let program = scratch.program(&basalt()?)?;
-        // The builder looks for the agent beside itself.
+        // The builder looks for what images carry beside itself.
         scratch.program(&agent()?)?;
+        scratch.program(&update_client()?)?;
         let mut words = self.under.clone();
         words.push(program.into_os_string());
         let mut command: Command = self.account.command(Path::new(&words[0]), scratch)?;

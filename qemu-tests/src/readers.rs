@@ -21,6 +21,8 @@ use basalt::format::{compressed, oci};
 use basalt::inspect::contents;
 use basalt::lock::Lock;
 use basalt::plan::Plan;
+use basalt::sign::simple::Payload;
+use basalt::sign::{metadata, openpgp};
 use basalt::source::debian::control::{names, stanzas};
 use basalt::tree::{Pack, Tree, dump, tar};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -33,7 +35,7 @@ use crate::draft;
 pub type Reader = fn(&[u8]) -> bool;
 
 /// All of them, by the name of their corpus.
-pub const ALL: [(&str, Reader); 15] = [
+pub const ALL: [(&str, Reader); 16] = [
     ("recipe", recipe),
     ("lock", lock),
     ("plan", plan),
@@ -48,6 +50,7 @@ pub const ALL: [(&str, Reader); 15] = [
     ("qcow2", disks::qcow2),
     ("oci_document", oci_document),
     ("oci_layer", oci_layer),
+    ("signature", signature),
     ("image_layer", image_layer),
 ];
 
@@ -178,6 +181,23 @@ pub fn oci_layer(bytes: &[u8]) -> bool {
     }
     let taken = files(bytes);
     files(&sealed(bytes)) || taken
+}
+
+/// What belongs to signatures: OpenPGP keys and signatures, detached metadata of a commit, what is signed of an image.
+pub fn signature(bytes: &[u8]) -> bool {
+    let keys = openpgp::public_keys(bytes);
+    if let Ok(keys) = &keys {
+        assert_eq!(openpgp::public_keys(&keys.bytes).as_ref(), Ok(keys));
+    }
+    let signatures = metadata::signatures(bytes);
+    for signature in &signatures {
+        openpgp::issuers(signature);
+    }
+    let payload = Payload::parse(bytes);
+    if let Some(payload) = &payload {
+        assert_eq!(Payload::parse(&payload.bytes()).as_ref(), Some(payload));
+    }
+    keys.is_ok() || openpgp::signatures(bytes).is_ok() || !signatures.is_empty() || payload.is_some()
 }
 
 /// A layer of an image that becomes a base, compressed or not: laid over a small system, it leaves a tree that an archive can hold, or

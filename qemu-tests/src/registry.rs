@@ -15,6 +15,8 @@ use crate::{Scratch, free_port, repository};
 /// The only login, and its hash for the registry (bcrypt). The registry lives as long as a case.
 const LOGIN: &str = "case:only-for-this-case";
 const HTPASSWD: &str = "case:$2y$04$eo.xRLmHZiXFW1GGl1n1GeNBrthi.8ufKrWC/Fzx2T38MxGW8QZ1m\n";
+/// The host's loopback, in a machine of QEMU.
+const GUESTS_HOST: &str = "10.0.2.2";
 /// How long it may take to listen.
 const START: Duration = Duration::from_secs(30);
 
@@ -29,6 +31,8 @@ pub struct Registry {
     pub certificates: PathBuf,
     /// A login that it takes (auth.json).
     pub auth_file: PathBuf,
+    /// The same registry, as a machine of QEMU sees it: `10.0.2.2:PORT`.
+    pub from_guest: String,
 }
 
 impl Registry {
@@ -61,7 +65,8 @@ impl Registry {
             .spawn()
             .with_context(|| program.display().to_string())?;
         let auth_file = auth_file(scratch, &host, LOGIN)?;
-        let mut registry = Self { child, folder, host, certificates, auth_file };
+        let from_guest = format!("{GUESTS_HOST}:{port}");
+        let mut registry = Self { child, folder, host, certificates, auth_file, from_guest };
         let begin = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             let ended = registry.child.try_wait()?;
@@ -106,6 +111,21 @@ impl Registry {
     }
 }
 
+impl Registry {
+    /// What gives a node the login and the authority's certificate: lines of tmpfiles.d for the credential `tmpfiles.extra`.
+    pub fn tmpfiles(&self, scratch: &Scratch) -> Result<String> {
+        let host = &self.from_guest;
+        let folder = format!("/etc/containers/certs.d/{host}");
+        let file = |path: &str, mode: &str, from: &Path| -> Result<String> {
+            let content = base64(&fs::read(from).with_context(|| from.display().to_string())?)?;
+            Ok(format!("f~ {path} {mode} root root - {content}\n"))
+        };
+        let login = file("/run/ostree/auth.json", "0600", &auth_file(scratch, host, LOGIN)?)?;
+        let authority = file(&format!("{folder}/ca.crt"), "0644", &self.certificates.join("ca.crt"))?;
+        Ok(format!("d /run/ostree 0755 root root\n{login}d {folder} 0755 root root\n{authority}"))
+    }
+}
+
 impl Drop for Registry {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -115,21 +135,25 @@ impl Drop for Registry {
 
 /// Writes an auth.json with one login, `user:password`.
 pub fn auth_file(scratch: &Scratch, host: &str, login: &str) -> Result<PathBuf> {
-    let encoded =
-        Command::new("base64").arg("--wrap=0").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().and_then(|mut child| {
-            std::io::Write::write_all(&mut child.stdin.take().ok_or(std::io::ErrorKind::BrokenPipe)?, login.as_bytes())?;
-            child.wait_with_output()
-        })?;
-    let auth = String::from_utf8(encoded.stdout)?;
-    let json = serde_json::json!({ "auths": { host: { "auth": auth } } });
-    scratch.write(&format!("auth-{}.json", login.len()), json.to_string())
+    let json = serde_json::json!({ "auths": { host: { "auth": base64(login.as_bytes())? } } });
+    scratch.write(&format!("auth-{}-{}.json", host.len(), login.len()), json.to_string())
 }
 
-/// A key and a certificate for localhost that signs itself.
+fn base64(bytes: &[u8]) -> Result<String> {
+    let encoded =
+        Command::new("base64").arg("--wrap=0").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().and_then(|mut child| {
+            std::io::Write::write_all(&mut child.stdin.take().ok_or(std::io::ErrorKind::BrokenPipe)?, bytes)?;
+            child.wait_with_output()
+        })?;
+    Ok(String::from_utf8(encoded.stdout)?)
+}
+
+/// A key and a certificate for the host's loopback that signs itself.
 fn certificate(folder: &Path, to: &Path) -> Result<()> {
     let made = run(Command::new("openssl")
         .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
-        .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
+        .args(["-subj", "/CN=localhost", "-addext"])
+        .arg(format!("subjectAltName=DNS:localhost,IP:127.0.0.1,IP:{GUESTS_HOST}"))
         .arg("-keyout")
         .arg(folder.join("key.pem"))
         .arg("-out")

@@ -1,43 +1,45 @@
-//! The reference image's next version, as a node gets it: another commit, in a repository on a disk beside the node's own.
+//! The reference image's next version, as a node gets it: an OCI image in a registry, sent there by `basalt push`.
 
-use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::fs;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::Warm;
+use crate::{Registry, Warm};
 
-/// A version that follows the reference image, built by the built program.
+/// A version that follows the reference image, built and sent by the built program.
 #[derive(Debug)]
 pub struct Update {
     /// The reference image's commit.
     pub from: String,
-    /// The new one.
+    /// The new one, as it was built. A node boots a merge of its layers, which has the same tree.
     pub to: String,
-    /// The root filesystem of the new one, labelled `update`, as a disk without partitions. Its `ostree/repo` holds the commit.
-    pub disk: PathBuf,
+    /// The registry's name of the image: the digest of its manifest.
+    pub digest: String,
+    /// Where a node finds it: `10.0.2.2:PORT/hosts/gpu-node:VERSION`.
+    pub image: String,
+    /// How a node gets at it: for the credential `tmpfiles.extra`.
+    pub tmpfiles: String,
+    _registry: Registry,
     _warm: Warm,
 }
 
-/// The branch of both.
-pub const BRANCH: &str = "basalt/gpu-node/amd64";
 const VERSION: &str = "version = \"0.1.0\"";
 const MODULES: &str = "/usr/lib/modules";
+const PATH: &str = "hosts/gpu-node";
 
 impl Update {
-    /// Builds the reference recipe with another version and `more` at its end. Its initramfs unpacks to the same, but is another file,
-    /// so that a deployment needs a folder of its own on the boot filesystem.
+    /// Builds the reference recipe with another version and `more` at its end, and sends it to a new registry. Its initramfs unpacks to
+    /// the same, but is another file, so that a deployment needs a folder of its own on the boot filesystem.
     pub fn new(version: &str, more: &str) -> Result<Self> {
         let warm = Warm::new()?;
         let from = text(&Warm::expected()?, "commit")?;
-        let repo = warm.cache.join("ostree/repo");
-        let files = run("ostree", &["ls", "--recursive", "--nul-filenames-only", &repo_is(&repo), &from, MODULES])?;
+        let repo = format!("--repo={}", warm.cache.join("ostree/repo").display());
+        let files = run("ostree", &["ls", "--recursive", "--nul-filenames-only", &repo, &from, MODULES])?;
         let files = String::from_utf8(files)?;
         let initramfs = files.split('\0').find(|path| path.ends_with("/initramfs.img")).context("the commit has no initramfs")?;
-        let mut bytes = run("ostree", &["cat", &repo_is(&repo), &from, initramfs])?;
+        let mut bytes = run("ostree", &["cat", &repo, &from, initramfs])?;
         // The kernel passes over zeros after an archive.
         bytes.resize(bytes.len() + 4096, 0);
         let folder = warm.recipe.parent().context("a recipe lies in a folder")?;
@@ -48,34 +50,23 @@ impl Update {
         ensure!(raised != recipe, "{}: needed {VERSION}", warm.recipe.display());
         let file = format!("[[file]]\npath = {initramfs:?}\nsource = \"initramfs.img\"\nmode = \"0600\"\nreplaces = true\n");
         fs::write(&warm.recipe, format!("{raised}\n{file}{more}"))?;
-        warm.build("out")?.arg("--format=raw").run(&warm.scratch)?.exits(0);
+        warm.build("out")?.arg("--format=oci").run(&warm.scratch)?.exits(0);
+        let to = text(&warm.manifest("out")?, "commit")?;
 
-        let built = warm.manifest("out")?;
-        let disk = warm.scratch.path().join("update.ext4");
-        root_filesystem(&warm.scratch.path().join("out/gpu-node.raw"), &built, &disk)?;
-        fs::remove_dir_all(warm.scratch.path().join("out"))?;
-        Ok(Self { from, to: text(&built, "commit")?, disk, _warm: warm })
+        let registry = Registry::start(&warm.scratch)?;
+        let push = warm.basalt(["push", "--json"]).arg(warm.scratch.path().join("out")).arg(format!("{}/{PATH}", registry.host));
+        let push = push.arg("--authfile").arg(&registry.auth_file).arg("--cert-dir").arg(&registry.certificates);
+        let pushed = push.run(&warm.scratch)?.exits(0);
+        let result = pushed.stdout.lines().last().unwrap_or_default();
+        let digest = text(&serde_json::from_str(result).context("basalt push --json")?, "digest")?;
+        let image = format!("{}/{PATH}:{version}", registry.from_guest);
+        let tmpfiles = registry.tmpfiles(&warm.scratch)?;
+        Ok(Self { from, to, digest, image, tmpfiles, _registry: registry, _warm: warm })
     }
 }
 
-/// Copies the root filesystem out of a raw disk. With label and UUID of its own it can lie beside a node's.
-fn root_filesystem(raw: &Path, manifest: &Value, to: &Path) -> Result<()> {
-    let partitions = manifest["partitions"].as_array().context("manifest.json: no partitions")?;
-    let root = partitions.iter().find(|partition| partition["label"] == "root").context("manifest.json: no root partition")?;
-    let number = |key: &str| root[key].as_u64().with_context(|| format!("manifest.json: the root partition has no {key}"));
-    let (start, size) = (number("start")?, number("size")?);
-    let mut raw = File::open(raw)?;
-    raw.seek(SeekFrom::Start(start))?;
-    io::copy(&mut raw.take(size), &mut File::create(to)?)?;
-    run("tune2fs", &["-L", "update", "-U", "random", to.to_str().context("a path is text")?]).map(drop)
-}
-
-fn repo_is(repo: &Path) -> String {
-    format!("--repo={}", repo.display())
-}
-
-fn text(manifest: &Value, key: &str) -> Result<String> {
-    Ok(manifest[key].as_str().with_context(|| format!("manifest.json: no {key}"))?.to_owned())
+fn text(document: &Value, key: &str) -> Result<String> {
+    Ok(document[key].as_str().with_context(|| format!("{document}: no {key}"))?.to_owned())
 }
 
 fn run(program: &str, args: &[&str]) -> Result<Vec<u8>> {

@@ -1,6 +1,7 @@
-//! The agent's program has the same bytes from another folder, HOME, CARGO_HOME, time zone and umask.
+//! What Basalt puts into images has the same bytes from another folder, HOME, CARGO_HOME, time zone and umask: the agent's program, and
+//! the update client's, whose build takes minutes.
 //!
-//! Compared with the program that `make` builds for the images: that one is there already, so this costs one build.
+//! Compared with the programs that `make` builds for the images: those are there already, so each costs one build.
 
 use std::env;
 use std::ffi::OsString;
@@ -29,11 +30,20 @@ fn built(mut command: Command) -> PathBuf {
 
 #[test]
 fn cli_agent_is_the_same_from_any_folder() {
+    is_the_same_from_any_folder("firstboot/build.sh", &qemu_tests::agent().unwrap());
+}
+
+#[test]
+fn soak_update_client_is_the_same_from_any_folder() {
+    is_the_same_from_any_folder("firstboot/container/build.sh", &qemu_tests::update_client().unwrap());
+}
+
+fn is_the_same_from_any_folder(script: &str, in_images: &Path) {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let home = PathBuf::from(env::var_os("HOME").unwrap());
     let place = |name: &str, default: &str| env::var_os(name).map_or_else(|| home.join(default), PathBuf::from);
     let (cargo_home, rustup_home) = (place("CARGO_HOME", ".cargo"), place("RUSTUP_HOME", ".rustup"));
-    let here = built(clean(workspace.join("firstboot/build.sh"), &home, &cargo_home, &rustup_home));
+    let here = built(clean(workspace.join(script), &home, &cargo_home, &rustup_home));
 
     let folder = tempfile::tempdir().unwrap();
     let elsewhere = folder.path().join("a folder with a blank/and deeper");
@@ -47,14 +57,14 @@ fn cli_agent_is_the_same_from_any_folder() {
         }
     }
     let mut command = clean("bash", &other_home, &other_cargo_home, &rustup_home);
-    command.args(["-c", "umask 077; exec \"$@\"", "bash"]).arg(elsewhere.join("firstboot/build.sh"));
+    command.args(["-c", "umask 077; exec \"$@\"", "bash"]).arg(elsewhere.join(script));
     command.arg(folder.path().join("target")).arg("--offline").env("TZ", "Asia/Tokyo").env("LANG", "tr_TR.UTF-8");
     let there = built(command);
 
     let (here, there) = (fs::read(here).unwrap(), fs::read(there).unwrap());
     let differs = here.iter().zip(&there).position(|(a, b)| a != b);
     assert_eq!((here.len(), differs), (there.len(), None), "sizes, and where the first byte differs");
-    assert!(fs::read(qemu_tests::agent().unwrap()).unwrap() == here, "the images of the other cases have another agent");
+    assert!(fs::read(in_images).unwrap() == here, "the images of the other cases have another program");
     let text = |name: &OsString| name.to_str().unwrap().to_owned().into_bytes();
     for place in [workspace.as_os_str().to_owned(), cargo_home.into_os_string()] {
         let place = text(&place);

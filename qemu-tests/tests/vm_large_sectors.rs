@@ -23,12 +23,12 @@ xattrs = { "security.capability" = "0sAQAAAgAgAAAAAAAAAAAAAAAAAAA=", "user.basal
 /// What brings SELinux to Debian, and reads labels. Debian's kernel prefers AppArmor unless it is told.
 const POLICY: [(&str, &str); 2] = [
     ("packages = [", r#"packages = ["selinux-policy-default", "selinux-utils", "policycoreutils", "#),
-    ("[ssh]", "[kernel]\nargs = [\"security=selinux\", \"selinux=1\", \"enforcing=0\"]\n\n[ssh]"),
+    ("[ssh]", "[kernel]\nargs = [\"security=selinux\", \"enforcing=0\"]\n\n[ssh]"),
 ];
 /// Kind, path and label of everything in the image's own folder, in byte order.
 const LABELS: &str = "find /usr -xdev -printf '%y %p %Z\\n' | LC_ALL=C sort | sha256sum";
-/// What restorecon would change of what the image brings: nothing.
-const WRONG: &str = "restorecon -R -n -v /usr /boot /sysroot/ostree/deploy 2>&1";
+/// What restorecon would change of what the image brings.
+const WRONG: &str = "restorecon -R -n -v /usr /boot /etc/systemd /etc/init.d 2>&1";
 /// The attributes of a file as GNU tar archives them.
 const ATTRIBUTES: &str = "tar --xattrs --xattrs-include=user.* -C / -cf - usr/bin/capable | grep -ao 'SCHILY.xattr.user.*'";
 
@@ -61,7 +61,11 @@ fn vm_a_disk_with_large_sectors_boots() -> Result<()> {
     let mut vm = Machine::new(disk, choose_accel(&warm.cache)?).channel().start()?;
     let state = vm.wait_for_boot(BOOT)?;
     ensure!(state == "running", "{state}: {}", vm.shell("systemctl --failed --no-pager", COMMAND)?.text());
+    let sum = vm.must(LABELS, COMMAND)?;
+    ensure!(sum.trim_end_matches([' ', '-']) == labels.sum("/usr"), "{LABELS}: {sum}, on the host {}", labels.sum("/usr"));
     for (script, wanted) in [
+        ("getenforce", "Permissive"),
+        (WRONG, ""),
         ("cat /sys/class/block/vda/queue/logical_block_size", "4096"),
         ("cat /sys/kernel/security/lockdown", "none [integrity] confidentiality"),
         ("ostree admin status | sed -n 's/^\\* gpu-node //p'", &format!("{commit}.0")),

@@ -1,16 +1,18 @@
-//! The boot menu lives: libostree on the node rewrites it with each deployment. One node, from the reference image to its next version
-//! and back: a power cut, the update, the old one by menu and by command, another power cut.
+//! A node and a registry: from the reference image to its next version and back, with what the image ships. The power goes away in the
+//! middle of the pull, before the menu is switched and just after; the old version comes back by menu and by command.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use basalt::vm::{KEY_NEXT, Running};
-use qemu_tests::{BRANCH, Update, reference_image};
+use qemu_tests::{Update, reference_image};
 
 /// Under TCG beside others.
 const BOOT: Duration = Duration::from_secs(300);
 const COMMAND: Duration = Duration::from_secs(180);
-const DEPLOY: Duration = Duration::from_secs(300);
+const PULL: Duration = Duration::from_secs(400);
+/// Of QEMU, all starts together one by one.
+const LIMIT: Duration = Duration::from_secs(30 * 60);
 
 /// What the next version changes in `/etc`: one file that the node has changed too, one that it has not, and a new one.
 const CHANGES: &str = r#"
@@ -30,10 +32,14 @@ text = "next\n"
 "#;
 /// As libostree titles the entry of the second deployment.
 const SECOND_TITLE: &str = "(ostree:1)";
+/// The layers of an image that the node's repository has, a line each.
+const LAYERS: &str = "ostree refs --repo=/ostree/repo --list ostree/container/blob";
 
-/// The node.
+/// The node, and what it is offered.
 struct Node {
     vm: Running,
+    update: Update,
+    began: Instant,
 }
 
 impl Node {
@@ -64,13 +70,48 @@ impl Node {
         let property =
             self.must("busctl get-property org.basalt.FirstBoot1 /org/basalt/FirstBoot1 org.basalt.FirstBoot1 Deployment")?;
         ensure!(property == format!("s {booted:?}"), "needed the agent to say {booted}, found {property}");
+        self.told(&format!("booted {booted}"));
         Ok(booted)
     }
 
-    /// Deploys the branch and looks at the menu.
-    fn deploy(&mut self) -> Result<()> {
-        self.vm.must(&format!("ostree admin deploy --os=gpu-node {BRANCH}"), DEPLOY)?;
-        self.menu_has_one_entry_for_each_of_two_deployments()
+    /// The old commit is booted.
+    fn booted_old(&mut self, why: &str) -> Result<()> {
+        let booted = self.booted()?;
+        ensure!(booted == self.update.from, "{why}: needed {}, found {booted}", self.update.from);
+        Ok(())
+    }
+
+    /// For who reads the test's output: what took how long.
+    fn told(&self, what: &str) {
+        println!("{:4} s  {what}", self.began.elapsed().as_secs());
+    }
+
+    /// `ostree container image pull`.
+    fn pull(&self) -> String {
+        format!("ostree container image pull --quiet /ostree/repo ostree-unverified-registry:{}", self.update.image)
+    }
+
+    /// Pulls what is missing and stages it: the next boot would be the new version.
+    fn stage(&mut self) -> Result<()> {
+        let script = format!("ostree container image deploy --imgref ostree-unverified-registry:{}", self.update.image);
+        self.vm.must(&script, PULL)?;
+        self.told("staged");
+        self.holds(&[("ostree admin status | grep -c '(staged)$'", "1"), ("grep -c ^title /boot/loader/entries/*.conf", "1")])
+    }
+
+    /// Does what the node's shutdown does with a staged deployment, up to where `midway` is true (`$old`: the target of `/boot/loader`
+    /// before); then `hold`s, and the power goes away.
+    fn cut_while_it_deploys(&mut self, midway: &str, hold: &str) -> Result<()> {
+        let script = format!(
+            "old=$(readlink /boot/loader)\n\
+             ostree admin finalize-staged >/dev/null 2>&1 &\n\
+             until {midway}; do kill -0 $! || exit 1; done\n\
+             {hold}"
+        );
+        self.vm.must(&script, PULL)?;
+        self.told("cut");
+        self.vm.power_cut();
+        Ok(self.vm.start_again()?)
     }
 
     fn menu_has_one_entry_for_each_of_two_deployments(&mut self) -> Result<()> {
@@ -81,73 +122,100 @@ impl Node {
         ])
     }
 
-    /// Begins to deploy the branch, holds it where `midway` is true (`$old`: the target of `/boot/loader` before), and takes the power
-    /// away.
-    fn cut_while_it_deploys(&mut self, midway: &str) -> Result<()> {
-        let script = format!(
-            "old=$(readlink /boot/loader)\n\
-             ostree admin deploy --os=gpu-node {BRANCH} &\n\
-             until {midway}; do :; done\n\
-             kill -STOP $!"
-        );
-        self.vm.must(&script, DEPLOY)?;
-        self.vm.power_cut();
-        Ok(self.vm.start_again()?)
+    fn only_the_old_deployment_is_there(&mut self) -> Result<()> {
+        self.holds(&[
+            ("ostree admin status | grep -c '^[* ] gpu-node '", "1"),
+            ("cat /boot/loader/entries/* | grep -c ^title", "1"),
+        ])
     }
 }
 
 #[test]
-fn vm_a_node_is_updated_and_goes_back() -> Result<()> {
+fn vm_a_node_is_updated_from_a_registry_and_goes_back() -> Result<()> {
     let image = reference_image()?;
     let update = Update::new("0.2.0", CHANGES)?;
-    let vm = image.machine()?.data_disk("update", &update.disk).start()?;
-    let mut node = Node { vm };
-    let Update { from, to, .. } = &update;
+    let vm = image.machine()?.limit(Some(LIMIT)).credential("tmpfiles.extra", update.tmpfiles.as_str()).start()?;
+    let mut node = Node { vm, update, began: Instant::now() };
 
+    node.vm.ready(BOOT)?;
     node.must("echo mine >/etc/motd && rm /etc/issue.net && echo mine >/var/mine && sync")?;
-    ensure!(node.booted()? == *from, "the reference image has another commit than its manifest");
-    node.must(&format!(
-        "mkdir /run/update && mount -o ro /dev/disk/by-id/virtio-update /run/update && unshare --mount sh -ec '\
-         mount -o remount,rw /sysroot\n\
-         ostree pull-local /run/update/ostree/repo {to}\n\
-         ostree refs --force --create={BRANCH} {to}' && umount /run/update"
-    ))?;
+    node.booted_old("the reference image has another commit than its manifest")?;
+    the_power_goes_while_it_pulls(&mut node)?;
+    the_power_goes_before_the_menu_is_switched(&mut node)?;
+    the_power_goes_after_the_menu_is_switched(&mut node)?;
 
-    // The new kernel's folder is made before the kernel and its initramfs are copied into it.
-    node.cut_while_it_deploys("set -- /boot/ostree/*; [ $# = 2 ]")?;
-    ensure!(node.booted()? == *from, "after a power cut before the swap the old commit must be booted");
-    node.holds(&[("cat /boot/loader/entries/* | grep -c ^title", "1")])?;
-    node.deploy()?;
-    node.holds(&[(
-        // In KiB: what one kernel takes is still free.
-        "used=$(du -sk /boot/ostree/* | sort -n | sed -n '$s/\\t.*//p'); free=$(df -k --output=avail /boot | tail -n 1)\n\
-         [ $free -gt $used ] && echo room || echo needed $used, found $free",
-        "room",
-    )])?;
     node.vm.reboot(BOOT)?;
-
-    ensure!(node.booted()? == *to, "after a reboot the new commit must be booted");
-    node.holds(&[
-        ("cat /etc/issue /etc/issue.d/next.issue /usr/etc/motd", "next\nnext\nnext"),
-        ("sed -n 's/^IMAGE_VERSION=//p' /etc/os-release", "\"0.2.0\""),
-    ])?;
-
-    node.vm.power_off(BOOT)?;
-    node.vm.start_again()?;
-    let shown = node.vm.expect(SECOND_TITLE, BOOT)?;
-    node.vm.console()?.send(&format!("{KEY_NEXT}\r"))?;
-    ensure!(!shown.contains("error:"), "GRUB has something to complain about:\n{shown}");
-    ensure!(node.booted()? == *from, "the menu's second entry must boot the old commit");
-    node.holds(&[("ls /etc/issue.d/next.issue 2>/dev/null || echo none", "none")])?;
-
+    it_is_the_new_version(&mut node)?;
     node.must("ostree admin set-default 1")?;
     node.menu_has_one_entry_for_each_of_two_deployments()?;
     node.vm.reboot(BOOT)?;
-    ensure!(node.booted()? == *from, "after set-default the old commit must be booted");
-
-    node.cut_while_it_deploys("[ ! /boot/loader -ef /boot/$old ]")?;
-    let booted = node.booted()?;
-    ensure!([from, to].contains(&&booted), "needed {from} or {to}, found {booted}");
-    node.menu_has_one_entry_for_each_of_two_deployments()?;
+    node.booted_old("after set-default the old commit must be booted")?;
     node.holds(&[("ostree fsck --repo=/ostree/repo >/dev/null 2>&1 && echo clean", "clean")])
+}
+
+/// Two layers are whole and the next is on its way. Nothing of it is an image, and the next pull goes on from there.
+fn the_power_goes_while_it_pulls(node: &mut Node) -> Result<()> {
+    let script = format!(
+        "{} >/run/pull 2>&1 &\n\
+         until [ $({LAYERS} 2>/dev/null | wc -l) -ge 2 ]; do kill -0 $! || {{ cat /run/pull >&2; exit 1; }}; sleep 0.1; done\n\
+         kill -STOP $!",
+        node.pull()
+    );
+    node.vm.must(&script, PULL)?;
+    node.told("cut");
+    node.vm.power_cut();
+    node.vm.start_again()?;
+    node.booted_old("after a power cut while it pulls")?;
+    node.only_the_old_deployment_is_there()?;
+    node.holds(&[("ostree container image list --repo /ostree/repo", "")])?;
+    let whole: usize = node.must(&format!("{LAYERS} | wc -l"))?.parse()?;
+    let said = node.vm.must(&node.pull(), PULL)?;
+    node.told("pulled");
+    ensure!(said.contains(&format!("layers already present: {whole};")), "needed {whole} layers to be there already:\n{said}");
+    let listed = format!("docker://{}", node.update.image);
+    node.holds(&[("ostree container image list --repo /ostree/repo", &listed)])
+}
+
+/// The staged deployment waits, then its kernel is copied: the new folder is made before the kernel and its initramfs are in it.
+fn the_power_goes_before_the_menu_is_switched(node: &mut Node) -> Result<()> {
+    node.stage()?;
+    node.cut_while_it_deploys("set -- /boot/ostree/*; [ $# = 2 ]", "kill -STOP $!")?;
+    node.booted_old("after a power cut before the menu is switched")?;
+    node.only_the_old_deployment_is_there()
+}
+
+/// The menu offers both; the second entry is the old version.
+fn the_power_goes_after_the_menu_is_switched(node: &mut Node) -> Result<()> {
+    node.stage()?;
+    node.cut_while_it_deploys("[ ! /boot/loader -ef /boot/$old ]", "sync")?;
+    let shown = node.vm.expect(SECOND_TITLE, BOOT)?;
+    node.vm.console()?.send(&format!("{KEY_NEXT}\r"))?;
+    ensure!(!shown.contains("error:"), "GRUB has something to complain about:\n{shown}");
+    node.booted_old("the menu's second entry")?;
+    node.menu_has_one_entry_for_each_of_two_deployments()?;
+    node.holds(&[
+        ("ls /etc/issue.d/next.issue 2>/dev/null || echo none", "none"),
+        (
+            // In KiB: what one kernel takes is still free.
+            "used=$(du -sk /boot/ostree/* | sort -n | sed -n '$s/\\t.*//p'); free=$(df -k --output=avail /boot | tail -n 1)\n\
+             [ $free -gt $used ] && echo room || echo needed $used, found $free",
+            "room",
+        ),
+    ])
+}
+
+/// What is booted has the tree that was built, and says which image it is and where the next comes from.
+fn it_is_the_new_version(node: &mut Node) -> Result<()> {
+    let booted = node.booted()?;
+    let Update { from, to, digest, image, .. } = &node.update;
+    ensure!(booted != *from, "after a reboot the new version must be booted");
+    let (diff, key) = (format!("ostree diff --repo=/ostree/repo {to} {booted}"), "--print-metadata-key=ostree.manifest-digest");
+    let (manifest, origin) = (format!("'{digest}'"), format!("container-image-reference=ostree-unverified-registry:{image}"));
+    node.holds(&[
+        (&diff, ""),
+        (&format!("ostree show --repo=/ostree/repo {key} {booted}"), &manifest),
+        (&format!("grep -h ^container /ostree/deploy/gpu-node/deploy/{booted}.*.origin"), &origin),
+        ("cat /etc/issue /etc/issue.d/next.issue /usr/etc/motd", "next\nnext\nnext"),
+        ("sed -n 's/^IMAGE_VERSION=//p' /etc/os-release", "\"0.2.0\""),
+    ])
 }

@@ -62,8 +62,11 @@ pub struct Manifest {
     pub partitions: Vec<Partition>,
     /// The files beside the manifest, in the order of their formats.
     pub artefacts: Vec<Artefact>,
-    /// What describes them: the bill of materials and the provenance.
+    /// What describes them: the bill of materials and the provenance; keys and signatures.
     pub documents: Vec<Document>,
+    /// The repository that the image is signed for: the one that the node updates from. Only of a recipe that has a key for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<String>,
 }
 
 /// A layer of the commit.
@@ -114,6 +117,14 @@ pub enum DocumentKind {
     Sbom,
     /// An in-toto statement: what the artefacts were made from.
     Provenance,
+    /// The public OpenPGP keys of which one signs the commit.
+    CommitKey,
+    /// The public key that signs the OCI image, PEM.
+    ImageKey,
+    /// What is signed of the OCI image.
+    ImagePayload,
+    /// The signature of the OCI image: base64.
+    ImageSignature,
 }
 
 impl DocumentKind {
@@ -122,6 +133,10 @@ impl DocumentKind {
         match self {
             Self::Sbom => format!("{name}.spdx.json"),
             Self::Provenance => format!("{name}.intoto.json"),
+            Self::CommitKey => format!("{name}.commit.gpg"),
+            Self::ImageKey => format!("{name}.image.pub"),
+            Self::ImagePayload => format!("{name}.oci.payload.json"),
+            Self::ImageSignature => format!("{name}.oci.sig"),
         }
     }
 }
@@ -130,9 +145,14 @@ impl DocumentKind {
 pub fn document(output: &Output, name: &str, kind: DocumentKind, value: &serde_json::Value) -> Result<Document> {
     let mut bytes = serde_json::to_vec_pretty(value)?;
     bytes.push(b'\n');
+    file(output, name, kind, &bytes)
+}
+
+/// The same of a document that is no JSON of ours.
+pub fn file(output: &Output, name: &str, kind: DocumentKind, bytes: &[u8]) -> Result<Document> {
     let file = kind.file_name(name);
-    output.write(&file, &bytes)?;
-    Ok(Document { kind, file, size: bytes.len() as u64, sha256: Digest::of(&bytes) })
+    output.write(&file, bytes)?;
+    Ok(Document { kind, file, size: bytes.len() as u64, sha256: Digest::of(bytes) })
 }
 
 impl Artefact {
@@ -206,7 +226,7 @@ pub fn write(output: &Output, manifest: &Manifest) -> Result<()> {
 }
 
 /// Takes both files away: what lies in the folder is about to change.
-pub(super) fn retract(output: &Output) -> Result<()> {
+pub(crate) fn retract(output: &Output) -> Result<()> {
     output.remove(FILE)?;
     output.remove(SUMS)?;
     output.flush()

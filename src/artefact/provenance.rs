@@ -44,6 +44,16 @@ pub fn statement(plan: &Plan, branch: &str, commit: &Digest, rendered: &[Rendere
     })
 }
 
+/// Gives the subjects of `statement` that these names have other digests: of artefacts that were signed since.
+pub fn restate<'a>(statement: &mut Value, digests: impl Iterator<Item = (&'a str, &'a Digest)>) {
+    for (name, sha256) in digests {
+        let subjects = statement["subject"].as_array_mut().into_iter().flatten();
+        if let Some(found) = subjects.into_iter().find(|found| found["name"] == name) {
+            *found = subject(name, sha256);
+        }
+    }
+}
+
 fn subject(name: &str, sha256: &Digest) -> Value {
     json!({ "name": name, "digest": { "sha256": sha256.to_hex() } })
 }
@@ -72,10 +82,14 @@ fn materials(plan: &Plan) -> Vec<Value> {
                 materials.push(json!({ "name": layer.name, "digest": { "basaltTree": digest.to_hex() } }))
             }
             LayerContent::Agent { sha256, .. } => materials.push(subject("basalt-firstboot", sha256)),
+            LayerContent::UpdateClient { sha256, .. } => materials.push(subject("ostree-container", sha256)),
             LayerContent::Files { files } => materials.extend(files.iter().filter_map(|(path, file)| match &file.content {
                 FileContent::Blob { sha256, .. } => Some(subject(&format!("file {path}"), sha256)),
                 FileContent::Text(_) | FileContent::Symlink(_) => None,
             })),
+            LayerContent::Trust(trust) => {
+                materials.extend(trust.keys().map(|(what, key)| subject(&format!("{what} key"), &key.sha256)))
+            }
             LayerContent::Settings(_) => {}
         }
     }

@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
+use super::signer::{self, SignerArgs};
 use super::{Context, input};
 use crate::artefact::manifest::DocumentKind;
 use crate::host::{folder, memory};
 use crate::pipeline::{self, Built};
 use crate::plan::{Format, Plan};
+use crate::sign::{Signers, state};
 
 /// Builds the artefacts of a recipe or a saved plan into a folder, with a manifest and SHA256SUMS. Without a lock it writes one. What
 /// is there already and still has its digest is left alone.
@@ -23,6 +25,8 @@ pub struct BuildArgs {
     /// What to make [default: what the recipe's outputs say]
     #[arg(long, value_name = "FORMAT", value_delimiter = ',', value_parser = format)]
     format: Vec<Format>,
+    #[command(flatten)]
+    signer: SignerArgs,
     /// Tell progress and result as JSON lines
     #[arg(long)]
     pub json: bool,
@@ -39,7 +43,12 @@ pub fn run(args: &BuildArgs, context: &Context) -> Result<()> {
     if args.dry_run {
         return super::print(&crate::plan::explain(&plan));
     }
-    let built = build(&plan, args, context, &store).map_err(|error| input::placed(error, &args.input))?;
+    let signers = args.signer.signers();
+    needs(&plan, &signers)?;
+    let mut built = build(&plan, args, context, &store).map_err(|error| input::placed(error, &args.input))?;
+    if !signers.is_empty() {
+        built.manifest = crate::sign::sign(&args.out, &signers, &*context.sink)?;
+    }
     if args.json {
         let result = serde_json::json!({
             "version": crate::progress::VERSION, "event": "built", "up-to-date": built.up_to_date,
@@ -47,7 +56,22 @@ pub fn run(args: &BuildArgs, context: &Context) -> Result<()> {
         });
         return super::print(&format!("{result}\n"));
     }
-    super::print(&summary(args, &built))
+    let keys = state::Keys::of(&args.out, &built.manifest)?;
+    let signatures = state::of(&args.out, &built.manifest, None, &keys);
+    let unsigned = signer::unsigned(&signatures).unwrap_or_default();
+    super::print(&(summary(args, &built) + &unsigned))
+}
+
+/// Whether the recipe has the public keys of those who sign: told before minutes go into a build.
+fn needs(plan: &Plan, signers: &Signers) -> Result<()> {
+    let (commit, image) = plan.trust().map_or((false, false), |trust| (trust.commit.is_some(), trust.image.is_some()));
+    for (signs, has, what) in [(signers.commit.is_some(), commit, "commit"), (signers.image.is_some(), image, "image")] {
+        if signs && !has {
+            let why = format!("{}: needed a public key for its {what} to verify the signature with, found none", plan.name);
+            return Err(super::report::usage(why, &format!("name its file as [sign] {what} in the recipe")));
+        }
+    }
+    Ok(())
 }
 
 fn build(plan: &Plan, args: &BuildArgs, context: &Context, store: &crate::store::Store) -> Result<Built> {
@@ -70,6 +94,10 @@ fn summary(args: &BuildArgs, built: &Built) -> String {
         let what = match document.kind {
             DocumentKind::Sbom => "bill of materials (SPDX)",
             DocumentKind::Provenance => "provenance (in-toto, SLSA)",
+            DocumentKind::CommitKey => "public key of the commit",
+            DocumentKind::ImageKey => "public key of the OCI image",
+            DocumentKind::ImagePayload => "what is signed of the OCI image",
+            DocumentKind::ImageSignature => "signature of the OCI image",
         };
         text += &format!("  {}  {what}\n", args.out.join(&document.file).display());
     }

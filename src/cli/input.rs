@@ -80,9 +80,10 @@ pub fn refresh(args: &InputArgs, recipe: &Recipe, mode: &Mode, context: &Context
     let path = lock::path_for(&args.path);
     let previous = lock::read(&path)?;
     let resolver = Sources { lock: &path, offline: args.offline, access: args.network.access(), store, sink: &*context.sink };
-    let agent = shipped_agent();
+    let (agent, client) = (shipped("basalt-firstboot"), shipped("ostree-container"));
     let architecture = chosen(args, recipe)?;
-    let inputs = lock::Inputs { recipe, architecture, store, agent: agent.as_deref(), resolver: &resolver };
+    let (agent, update_client) = (agent.as_deref(), client.as_deref());
+    let inputs = lock::Inputs { recipe, architecture, store, agent, update_client, resolver: &resolver };
     let (lock, changes) = lock::refresh(inputs, previous.as_ref(), mode)?;
     if *mode != Mode::Locked && previous.as_ref() != Some(&lock) {
         lock::write(&path, &lock)?;
@@ -150,10 +151,10 @@ fn chosen(args: &InputArgs, recipe: &Recipe) -> Result<Architecture> {
     }
 }
 
-/// The agent's program beside this one, or where a package puts it.
-fn shipped_agent() -> Option<PathBuf> {
+/// A program that images carry, beside this one or where a package puts it.
+fn shipped(name: &str) -> Option<PathBuf> {
     let folder = std::env::current_exe().ok()?.parent()?.to_owned();
-    [folder.join("basalt-firstboot"), folder.join("../libexec/basalt/basalt-firstboot")].into_iter().find(|path| path.is_file())
+    [folder.join(name), folder.join("../libexec/basalt").join(name)].into_iter().find(|path| path.is_file())
 }
 
 fn is_plan(path: &Path) -> bool {

@@ -83,7 +83,7 @@ fn text(what: &str, found: &Inspection, every_package: bool) -> String {
 fn images_text(what: &str, found: &Images) -> String {
     let mut text = format!("{what}: {} of {} image(s)\n", found.format, found.images.len());
     for image in &found.images {
-        let Image { digest, tag, architecture, created, image_version, commit, plan, kernel, size, layers } = image;
+        let Image { digest, tag, architecture, created, image_version, commit, plan, kernel, signed_by, size, layers } = image;
         let _ = writeln!(text, "\nimage {digest}");
         let mut row = |name: &str, value: &str| {
             let _ = writeln!(text, "  {name:<9} {value}");
@@ -100,6 +100,7 @@ fn images_text(what: &str, found: &Images) -> String {
         for (name, value) in fields {
             row(name, value.as_deref().unwrap_or("unknown"));
         }
+        signed_row(&mut row, signed_by);
         row("size", &format!("{} MiB in {} layers", size / MIB, layers.len()));
         for ImageLayer { digest, size, comment, components } in layers {
             let name = comment.as_deref().unwrap_or("layer");
@@ -108,6 +109,13 @@ fn images_text(what: &str, found: &Images) -> String {
         }
     }
     text
+}
+
+/// Whose signatures of the commit are there. They are not verified here: `basalt verify` does.
+fn signed_row(row: &mut impl FnMut(&str, &str), signed_by: &[String]) {
+    if !signed_by.is_empty() {
+        row("signed by", &format!("{} (as it says)", signed_by.join(", ")));
+    }
 }
 
 fn partition_text(text: &mut String, partition: &Partition) {
@@ -138,6 +146,7 @@ fn deployment_text(text: &mut String, deployment: &Deployment, every_package: bo
     for (name, value) in fields {
         row(name, value.as_deref().unwrap_or("unknown"));
     }
+    signed_row(&mut row, &deployment.signed_by);
     let arguments = deployment.kernel_args.join(" ");
     row("arguments", if arguments.is_empty() { "no boot entry leads to it" } else { &arguments });
     let layers: Vec<_> = deployment.layers.iter().map(|layer| layer.name.as_str()).collect();

@@ -14,6 +14,8 @@ mod network;
 mod plan;
 mod push;
 mod report;
+mod sign;
+mod signer;
 mod test;
 mod vendor;
 mod verify;
@@ -77,6 +79,8 @@ enum Verb {
     Diff(diff::DiffArgs),
     /// Check artefacts against their manifest
     Verify(verify::VerifyArgs),
+    /// Sign the commit and the OCI image of artefacts
+    Sign(sign::SignArgs),
     /// Send an OCI image to a registry
     Push(push::PushArgs),
     /// Make a folder from which an offline machine builds
@@ -162,6 +166,7 @@ impl Verb {
             Self::Inspect(args) => args.json,
             Self::Diff(args) => args.json,
             Self::Verify(args) => args.json,
+            Self::Sign(args) => args.json,
             Self::Push(args) => args.json,
             Self::Vendor(_) | Self::Plan(_) | Self::Boot(_) | Self::Cache(_) => false,
             Self::Schema | Self::Completions { .. } | Self::Man { .. } => false,
@@ -188,6 +193,7 @@ impl Cli {
             Verb::Inspect(args) => inspect::run(&args),
             Verb::Diff(args) => diff::run(&args),
             Verb::Verify(args) => verify::run(&args, &context),
+            Verb::Sign(args) => sign::run(&args, &context),
             Verb::Push(args) => push::run(&args, &context),
             Verb::Vendor(args) => vendor::run(&args, &context),
             Verb::Cache(args) => cache::run(&args, &context),

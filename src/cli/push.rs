@@ -1,22 +1,25 @@
 //! `basalt push`: an OCI image goes to a registry.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
 
 use super::Context;
 use super::network::NetworkArgs;
-use crate::artefact::manifest;
+use crate::artefact::manifest::{self, DocumentKind};
+use crate::digest::Digest;
 use crate::failure::{Failure, Kind};
 use crate::format::oci;
 use crate::format::oci::layout::{Layout, is_image};
 use crate::plan::Format;
 use crate::progress::{Stage, Unit};
 use crate::registry;
+use crate::sign::simple::{self, Payload};
+use crate::sign::state;
 
 /// Sends an OCI image to a registry, with the login that podman, docker and skopeo use. Only layers that the registry lacks are sent;
-/// pushed again after a failure, it goes on where it stopped.
+/// pushed again after a failure, it goes on where it stopped. The signature that `basalt sign` left beside it goes with it, as cosign has it.
 #[derive(Debug, Args)]
 pub struct PushArgs {
     /// An OCI archive or folder, or a folder that build made
@@ -47,27 +50,69 @@ pub fn run(args: &PushArgs, context: &Context) -> Result<()> {
     let to = registry::destination(&args.image, tag)?;
     let size: u64 = found.layers.iter().map(|layer| layer.size).sum();
     let name = to.trim_start_matches("docker://");
+    let signed = signature(&path, &descriptor.digest)?;
     if args.dry_run {
         return super::print(&format!("{name}\n  {} layers, at most {} KiB\n", found.layers.len(), size / 1024));
     }
     let access = args.network.access();
     let stage = Stage::start(&*context.sink, "push", name, None, Unit::None);
+    // The signature first: no node sees the tag before it.
+    let signature = match &signed {
+        Some((digest, payload, der)) => Some(registry::push_signature(&simple::carrier(payload, der), digest, &to, &access)?),
+        None => None,
+    };
     let sent = registry::push(&path, found, &to, &access)?;
     stage.finish(sent.new.is_some_and(|(layers, _)| layers == 0));
     if args.json {
         let result = serde_json::json!({
             "version": crate::progress::VERSION, "event": "pushed", "image": name, "digest": sent.digest,
             "layers": sent.layers, "layers-sent": sent.new.map(|(layers, _)| layers),
-            "bytes": size, "bytes-sent": sent.new.map(|(_, bytes)| bytes),
+            "bytes": size, "bytes-sent": sent.new.map(|(_, bytes)| bytes), "signature": signature,
         });
         return super::print(&format!("{result}\n"));
     }
+    let source = path;
     let (path, _tag) = name.rsplit_once(':').unwrap_or((name, ""));
     let new = sent.new.map_or_else(
         || "the layers that were not there".to_owned(),
         |(layers, bytes)| format!("{layers} of {} layers, {} of {} KiB", sent.layers, bytes / 1024, size / 1024),
     );
-    super::print(&format!("{name}\n  digest  {path}@{}\n  sent    {new}\n", sent.digest))
+    let mut text = format!("{name}\n  digest  {path}@{}\n  sent    {new}\n", sent.digest);
+    match (&signature, &signed) {
+        (Some(at), Some((_, payload, _))) => {
+            text += &format!("  signed  {at}\n");
+            let wanted = Payload::parse(payload).map(|payload| payload.repository().to_owned()).unwrap_or_default();
+            if wanted != path {
+                text += &format!("  note    the signature is for {wanted}: nodes that pull from {path} refuse it\n");
+            }
+        }
+        _ if has_key(&source)? => text += "  signed  no: nodes with the recipe's key refuse it; sign it with `basalt sign`\n",
+        _ => {}
+    }
+    super::print(&text)
+}
+
+/// Whether the build that made the image at `path` had a key for it.
+fn has_key(path: &Path) -> Result<bool> {
+    let found = path.parent().map(manifest::read).transpose()?.flatten();
+    Ok(found.is_some_and(|found| found.documents.iter().any(|document| document.kind == DocumentKind::ImageKey)))
+}
+
+/// An image, what is signed of it, and the signature.
+type Signed = (Digest, Vec<u8>, Vec<u8>);
+
+/// What `basalt sign` left beside the image at `path`. None when it is unsigned.
+fn signature(path: &Path, digest: &str) -> Result<Option<Signed>> {
+    let Some((payload, der)) = state::read_image(path)? else { return Ok(None) };
+    let said = Payload::parse(&payload).map(|payload| payload.digest().to_owned()).unwrap_or_default();
+    let image = oci::parse_digest(digest).filter(|_| said == digest).ok_or_else(|| {
+        Failure::new(
+            Kind::Verification,
+            format!("{}: the signature beside it is for another image: needed {digest}, found {said}", path.display()),
+        )
+        .hint("sign it again: basalt sign")
+    })?;
+    Ok(Some((image, payload, der)))
 }
 
 /// The image that is meant: in a folder that build made, the one of its manifest.

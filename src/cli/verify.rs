@@ -17,6 +17,7 @@ use crate::inspect;
 use crate::inspect::check::{self, Checked, Verdict};
 use crate::inspect::image;
 use crate::pipeline;
+use crate::sign::state::{self, Keys, Signature, State, What};
 
 /// Reads artefacts again: every digest of the manifest, and the disk itself, which must hold the commit, plan, partitions and kernel
 /// arguments that the manifest names. With --rebuild, builds them again from the inputs that the lock pins and names the first
@@ -35,6 +36,14 @@ pub struct VerifyArgs {
     offline: bool,
     #[command(flatten)]
     network: NetworkArgs,
+    /// Demand that the commit is signed by one of the public OpenPGP keys in
+    /// FILE [default: tell whether it is by the recipe's]
+    #[arg(long, value_name = "FILE")]
+    trust_commit: Option<PathBuf>,
+    /// Demand that the OCI image is signed by the public key in FILE (PEM)
+    /// [default: tell whether it is by the recipe's]
+    #[arg(long, value_name = "FILE")]
+    trust_image: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -49,18 +58,56 @@ pub fn run(args: &VerifyArgs, context: &Context) -> Result<()> {
     if let Some(input) = &args.rebuild {
         checked.extend(rebuilt(input, args, &folder, &manifest, name.as_deref(), context)?);
     }
+    let demanded = Keys::read(args.trust_commit.as_deref(), args.trust_image.as_deref())?;
+    let of_recipe = Keys::of(&folder, &manifest)?;
+    let keys = Keys { commit: demanded.commit.clone().or(of_recipe.commit), image: demanded.image.clone().or(of_recipe.image) };
+    let signatures = state::of(&folder, &manifest, name.as_deref(), &keys);
     if args.json {
-        let result = serde_json::json!({ "version": 1, "plan": manifest.plan, "commit": manifest.commit, "files": checked });
+        let result = serde_json::json!({
+            "version": 1, "plan": manifest.plan, "commit": manifest.commit, "files": checked, "signatures": signatures,
+        });
         super::print(&(serde_json::to_string_pretty(&result)? + "\n"))?;
     } else {
-        super::print(&text(&checked))?;
+        super::print(&(text(&checked) + &super::sign::text(&signatures)))?;
     }
     let bad: Vec<_> = checked.iter().filter(|checked| checked.verdict != Verdict::Good).collect();
-    let Some(first) = bad.first() else { return Ok(()) };
+    let Some(first) = bad.first() else { return judge(&signatures, &demanded) };
     let unknown = bad.iter().all(|checked| !matches!(checked.verdict, Verdict::Differs { .. }));
     let kind = if unknown { Kind::Input } else { Kind::Verification };
     let what = format!("{} of {} files are not what the manifest says: {}", bad.len(), checked.len(), first.file);
     Err(Failure::new(kind, what).hint("build again: `basalt build` makes anew what differs").into())
+}
+
+/// Fails for a signature that is wrong, and for one that is missing and demanded.
+fn judge(signatures: &[Signature], demanded: &Keys) -> Result<()> {
+    let is_demanded = |what| match what {
+        What::Commit => demanded.commit.is_some(),
+        What::Image => demanded.image.is_some(),
+    };
+    for Signature { file, what, state } in signatures {
+        let word = what.word();
+        let (kind, why, hint) = match state {
+            State::Wrong { why } => (
+                Kind::Verification,
+                format!("wrong signature of its {word}: {why}"),
+                "do not use it: fetch it again from who built it",
+            ),
+            State::Unsigned if is_demanded(*what) => {
+                (Kind::Verification, format!("its {word} is unsigned"), "sign it: basalt sign")
+            }
+            State::Unknown { why } => (
+                Kind::Input,
+                format!("nobody knows whether the signature of its {word} is good: {why}"),
+                "see to that, and verify again",
+            ),
+            State::Good { .. } | State::Unsigned => continue,
+        };
+        return Err(Failure::new(kind, format!("{file}: {why}")).hint(hint).into());
+    }
+    if demanded.image.is_some() && signatures.iter().all(|one| one.what != What::Image) {
+        return Err(Failure::new(Kind::Input, "needed an OCI image whose signature can be verified, found none").into());
+    }
+    Ok(())
 }
 
 /// Builds the disks of `folder` again and compares them, one verdict each.
@@ -92,8 +139,12 @@ fn rebuilt(
     let output = Output::open(folder)?;
     let again = output.folder()?;
     let access = input.network.access();
-    pipeline::build(&plan, &formats, again.path(), &store, input.network(&access), &*context.sink)
+    let mut built = pipeline::build(&plan, &formats, again.path(), &store, input.network(&access), &*context.sink)
         .map_err(|error| input::placed(error, &input))?;
+    // A signature is no input: what was built again gets the one that is there, and then every byte counts.
+    if let Some(metadata) = crate::sign::state::metadata_of(folder, &artefacts) {
+        crate::sign::folder::attach_metadata(&Output::open(again.path())?, &mut built.manifest.artefacts, &metadata)?;
+    }
     let compare = |artefact: &Artefact| -> Result<Checked> {
         let at = |folder: &Path| folder.join(&artefact.file);
         let (wanted, found) = (at(again.path()), at(folder));

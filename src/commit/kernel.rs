@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::assemble;
 use crate::architecture::Architecture;
 use crate::failure::{Failure, Kind};
-use crate::layer::{Layer, agent};
+use crate::layer::{Layer, agent, update_client};
 use crate::tree::{Content, Node, Tree, TreePath};
 
 const MODULES: &str = "/usr/lib/modules";
@@ -109,7 +109,7 @@ fn check_architecture(tree: &Tree, kernel: &TreePath, needed: Architecture, laye
             .hint("add systemd-sysv to the packages")
             .into());
     }
-    for path in [systemd, TreePath::parse(agent::PATH)?] {
+    for path in [systemd, TreePath::parse(agent::PATH)?, TreePath::parse(update_client::PATH)?] {
         let Some(content) = tree.file(&path) else { continue };
         match elf_machine(content)? {
             Some(found) if found == elf_number(needed) => {}

@@ -97,8 +97,14 @@ impl Labels {
 struct Labelling<'a> {
     labels: &'a Labels,
     seen: &'a dyn Fn(&str) -> Option<String>,
-    /// By address of what was, and its new label. What was is kept, so that no other gets its address.
-    links: HashMap<(*const Leaf, Option<String>), (Arc<Leaf>, Arc<Leaf>)>,
+    /// By address of what was, and its new label.
+    links: HashMap<(*const Leaf, Option<String>), Relabelled>,
+}
+
+struct Relabelled {
+    /// Kept, so that no other leaf gets its address.
+    _was: Arc<Leaf>,
+    is: Arc<Leaf>,
 }
 
 impl Labelling<'_> {
@@ -123,12 +129,12 @@ impl Labelling<'_> {
         };
         let label = self.labels.0.label(&path, kind);
         let key = (Arc::as_ptr(leaf), label.map(str::to_owned));
-        let (_, new) = self.links.entry(key).or_insert_with(|| {
+        let relabelled = self.links.entry(key).or_insert_with(|| {
             let mut new = Leaf::clone(leaf);
             mark(&mut new.meta, label);
-            (Arc::clone(leaf), Arc::new(new))
+            Relabelled { _was: Arc::clone(leaf), is: Arc::new(new) }
         });
-        *leaf = Arc::clone(new);
+        *leaf = Arc::clone(&relabelled.is);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Runs other programs: no shell, a clean environment, stderr kept for the error message, stopped when we are interrupted.
 
 use std::ffi::{OsStr, OsString};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -22,6 +22,10 @@ pub struct Cmd {
     env: Vec<(String, OsString)>,
     folder: Option<PathBuf>,
     stderr_kept: usize,
+    /// What it reads from standard input.
+    input: Vec<u8>,
+    /// Whether it has the environment that we have.
+    of_user: bool,
 }
 
 /// What a command that ended well wrote.
@@ -46,7 +50,33 @@ const KEPT: [&str; 9] =
 impl Cmd {
     /// Runs `program`, looked up like a shell does, also in `/usr/sbin`.
     pub fn new(program: &str) -> Self {
-        Self { program: program.to_owned(), args: Vec::new(), env: Vec::new(), folder: None, stderr_kept: STDERR_BYTES }
+        Self {
+            program: program.to_owned(),
+            args: Vec::new(),
+            env: Vec::new(),
+            folder: None,
+            stderr_kept: STDERR_BYTES,
+            input: Vec::new(),
+            of_user: false,
+        }
+    }
+
+    /// Runs what a person wrote on the command line, its words separated by spaces: no shell sees them. It has the whole environment, in
+    /// which it may find logins.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`]: there is no word.
+    pub fn of_user(command: &str) -> Result<Self, Failure> {
+        let mut words = command.split_whitespace();
+        let program = words.next().ok_or_else(|| Failure::new(Kind::Usage, "needed a command, found no word"))?;
+        Ok(Self { of_user: true, ..Self::new(program) }.args(words))
+    }
+
+    /// Gives it `bytes` on standard input.
+    #[must_use]
+    pub fn input(mut self, bytes: Vec<u8>) -> Self {
+        self.input = bytes;
+        self
     }
 
     /// Adds an argument.
@@ -92,7 +122,23 @@ impl Cmd {
 
     /// The same, and calls `watch` a few times a second: when it fails, the program is stopped and that is the failure.
     pub fn run_watched(self, watch: &mut dyn FnMut() -> Result<(), Failure>) -> Result<Output, Failure> {
+        self.finish(ExitStatus::success, watch)
+    }
+
+    /// As [`Self::run`], for a program whose exit status is not its whole answer: any is taken, but none that a signal gave.
+    pub fn run_whatever_it_answers(self) -> Result<Output, Failure> {
+        self.finish(|status| status.code().is_some(), &mut || Ok(()))
+    }
+
+    fn finish(
+        mut self,
+        good: fn(&ExitStatus) -> bool,
+        watch: &mut dyn FnMut() -> Result<(), Failure>,
+    ) -> Result<Output, Failure> {
         let mut child = self.spawn()?;
+        let input = std::mem::take(&mut self.input);
+        // One that does not read to the end says by its status whether that matters.
+        let stdin = child.stdin.take().map(|mut pipe| thread::spawn(move || drop(pipe.write_all(&input))));
         let stdout = child.stdout.take().map(|pipe| thread::spawn(move || read_all(pipe, usize::MAX)));
         let kept = self.stderr_kept;
         let stderr = child.stderr.take().map(|pipe| thread::spawn(move || read_all(pipe, kept)));
@@ -100,20 +146,24 @@ impl Cmd {
         let collect = |thread: Option<thread::JoinHandle<Vec<u8>>>| thread.and_then(|t| t.join().ok()).unwrap_or_default();
         let stdout = collect(stdout);
         let stderr = String::from_utf8_lossy(&collect(stderr)).into_owned();
-        if status.success() { Ok(Output { stdout, stderr }) } else { Err(self.failed(status, &stderr)) }
+        drop(stdin.map(thread::JoinHandle::join));
+        if good(&status) { Ok(Output { stdout, stderr }) } else { Err(self.failed(status, &stderr)) }
     }
 
-    /// Starts the program in a process group of its own, with stdin closed and stdout and stderr as pipes.
+    /// Starts the program in a process group of its own, with stdin closed (where it gets no input) and stdout and stderr as pipes.
     pub fn spawn(&self) -> Result<Child, Failure> {
         let path = tools::find(&self.program).ok_or_else(|| {
             Failure::new(Kind::Tool, format!("{} is not installed (looked in PATH and /usr/sbin)", self.program))
         })?;
         let mut command = Command::new(&path);
-        command.args(&self.args).env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-        command.env("LC_ALL", "C.UTF-8").env("TZ", "UTC0");
-        for name in KEPT {
-            if let Some(value) = std::env::var_os(name) {
-                command.env(name, value);
+        command.args(&self.args);
+        if !self.of_user {
+            command.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+            command.env("LC_ALL", "C.UTF-8").env("TZ", "UTC0");
+            for name in KEPT {
+                if let Some(value) = std::env::var_os(name) {
+                    command.env(name, value);
+                }
             }
         }
         for (name, value) in &self.env {
@@ -122,7 +172,8 @@ impl Cmd {
         if let Some(folder) = &self.folder {
             command.current_dir(folder);
         }
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let stdin = if self.input.is_empty() { Stdio::null() } else { Stdio::piped() };
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         tracing::debug!(program = %path.display(), args = ?self.args, "run");
         command.spawn().map_err(|error| Failure::new(Kind::Failed, format!("{}: cannot be started: {error}", path.display())))
     }
@@ -193,6 +244,15 @@ mod tests {
     #[test]
     fn a_missing_program_is_a_missing_tool() {
         assert_eq!(Cmd::new("no-such-program-here").run().unwrap_err().kind, Kind::Tool);
+    }
+
+    #[test]
+    fn it_gets_its_input_and_the_words_of_a_user_meet_no_shell() {
+        let long = vec![b'x'; 1 << 20];
+        assert_eq!(Cmd::new("cat").input(long.clone()).run().unwrap().stdout, long);
+        Cmd::new("true").input(long).run().unwrap();
+        assert_eq!(Cmd::of_user("echo $HOME  'a").unwrap().run().unwrap().stdout, b"$HOME 'a\n");
+        assert_eq!(Cmd::of_user(" ").unwrap_err().kind, Kind::Usage);
     }
 
     #[test]

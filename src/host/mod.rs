@@ -8,6 +8,7 @@ pub mod folder;
 pub mod interrupt;
 pub mod memory;
 pub mod space;
+pub mod ssh_agent;
 pub mod subordinate;
 pub mod tools;
 pub mod writeback;

@@ -100,7 +100,8 @@ fn fields(found: &Inspection) -> Values {
     }
     for (index, deployment) in found.deployments.iter().enumerate() {
         let at = if index == 0 { "deployment".to_owned() } else { format!("deployment {}", index + 1) };
-        let Deployment { stateroot, commit, version, plan, architecture, layers, os, kernel, kernel_args, .. } = deployment;
+        let Deployment { stateroot, commit, version, plan, signed_by, architecture, layers, os, kernel, kernel_args, .. } =
+            deployment;
         let texts = [
             ("stateroot", Some(stateroot)),
             ("commit", Some(commit)),
@@ -111,6 +112,7 @@ fn fields(found: &Inspection) -> Values {
             ("kernel", kernel.as_ref()),
         ];
         texts.into_iter().for_each(|(what, text)| put(format!("{at} {what}"), text.cloned().unwrap_or_default()));
+        put(format!("{at} signed by"), signed_by.join(" "));
         put(format!("{at} kernel arguments"), kernel_args.join(" "));
         layers.iter().for_each(|layer| put(format!("{at} layer {}", layer.name), layer.digest.clone()));
     }

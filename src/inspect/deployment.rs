@@ -32,6 +32,9 @@ pub struct Deployment {
     pub version: Option<String>,
     /// The PlanId of the image, when Basalt made it.
     pub plan: Option<String>,
+    /// Whose signatures of the commit are there, as they say: keys' fingerprints. Nothing is verified.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub signed_by: Vec<String>,
     /// What it runs on.
     pub architecture: Option<String>,
     /// What the commit was made from, lowest first.
@@ -66,6 +69,42 @@ pub struct Package {
     pub version: String,
 }
 
+/// A deployed commit as the disk's repository has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// Its checksum, by its name.
+    pub checksum: Digest,
+    /// The commit object's bytes.
+    pub commit: Vec<u8>,
+    /// Its detached metadata, where there are any: their bytes, and where on the disk they begin, when they lie there in one piece.
+    pub metadata: Option<(Vec<u8>, Option<u64>)>,
+}
+
+/// The commits that are deployed on `disk`, each once.
+///
+/// # Errors
+/// When the disk cannot be read.
+pub fn committed(disk: &Disk) -> Result<Vec<Committed>> {
+    let Some(root) = Root::of(disk)? else { return Ok(Vec::new()) };
+    let start = disk.table().partitions.iter().find(|partition| partition.label == ROOT_LABEL).map_or(0, |found| found.start);
+    let mut checksums: Vec<_> = root.deployments()?.into_iter().map(|(_, checksum, ..)| checksum).collect();
+    checksums.sort_unstable();
+    checksums.dedup();
+    let one = |checksum: Digest| -> Result<Committed> {
+        let small = |inode: &Inode| root.filesystem.small(inode);
+        let commit = root.object(&checksum, "commit")?.map(|inode| small(&inode)).transpose()?.unwrap_or_default();
+        let metadata = root.object(&checksum, crate::sign::metadata::EXTENSION)?.map(|inode| -> Result<_> {
+            let place = match root.filesystem.runs(&inode)?.as_slice() {
+                [run] if run.from == 0 && run.len >= inode.size => Some(start + run.at),
+                _ => None,
+            };
+            Ok((small(&inode)?, place))
+        });
+        Ok(Committed { checksum, commit, metadata: metadata.transpose()? })
+    };
+    checksums.into_iter().map(one).collect()
+}
+
 /// The filesystem with the deployments.
 pub(super) struct Root {
     pub(super) filesystem: Box<Filesystem>,
@@ -79,6 +118,13 @@ impl Root {
             Some(Volume::Ext4(filesystem)) => Ok(Some(Self { top: filesystem.root()?, filesystem })),
             _ => Ok(None),
         }
+    }
+
+    /// A metadata object of the repository.
+    fn object(&self, checksum: &Digest, extension: &str) -> Result<Option<Inode>> {
+        let hex = checksum.to_hex();
+        let (folder, name) = hex.split_at(2);
+        self.find(&self.top, &format!("/ostree/repo/objects/{folder}/{name}.{extension}"))
     }
 
     fn find(&self, from: &Inode, path: &str) -> Result<Option<Inode>> {
@@ -168,10 +214,9 @@ fn describe(
     serial: u32,
     inode: &Inode,
 ) -> Result<Deployment> {
-    let hex = commit.to_hex();
-    let (folder, name) = hex.split_at(2);
-    let object = format!("/ostree/repo/objects/{folder}/{name}.commit");
-    let object = root.find(&root.top, &object)?.map(|inode| root.filesystem.small(&inode)).transpose()?;
+    let small = |inode: Option<Inode>| inode.map(|inode| root.filesystem.small(&inode)).transpose();
+    let object = small(root.object(&commit, "commit")?)?;
+    let metadata = small(root.object(&commit, crate::sign::metadata::EXTENSION)?)?;
     let said = Said::of(object.as_deref().unwrap_or_default());
     let os = root.text(inode, "/etc/os-release")?.or(root.text(inode, "/usr/lib/os-release")?).unwrap_or_default();
     let mut packages = Vec::new();
@@ -184,7 +229,8 @@ fn describe(
     Ok(Deployment {
         kernel_args: root.arguments(entries, inode)?,
         stateroot,
-        commit: hex,
+        commit: commit.to_hex(),
+        signed_by: crate::sign::state::said_signers(metadata.as_deref()),
         serial,
         version: said.text("version"),
         plan: said.text("basalt.plan-id"),

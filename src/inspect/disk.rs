@@ -31,6 +31,8 @@ pub struct Disk {
     path: PathBuf,
     format: Format,
     bytes: Arc<dyn Bytes>,
+    /// Of a qcow2: where its clusters lie.
+    clusters: Option<Arc<qcow2::Disk>>,
     table: gpt::Table,
 }
 
@@ -90,14 +92,18 @@ impl Disk {
         });
         let opened = opened.map_err(|error| input(format!("cannot be read: {error}")).hint("name a raw or qcow2 disk"))?;
         let file: Arc<dyn Bytes> = Arc::new(opened);
-        let (format, bytes): (_, Arc<dyn Bytes>) = match qcow2::Disk::open(Arc::clone(&file)) {
-            Ok(disk) => (Format::Qcow2, Arc::new(disk)),
-            Err(BadQcow2::Magic) => (Format::Raw, file),
+        let clusters = match qcow2::Disk::open(Arc::clone(&file)) {
+            Ok(disk) => Some(Arc::new(disk)),
+            Err(BadQcow2::Magic) => None,
             Err(error) => return Err(input(error.to_string()).into()),
+        };
+        let (format, bytes): (_, Arc<dyn Bytes>) = match &clusters {
+            Some(disk) => (Format::Qcow2, Arc::clone(disk) as _),
+            None => (Format::Raw, file),
         };
         let table =
             gpt::read(&bytes).map_err(|error| input(error.to_string()).hint("needed a disk with a GPT, raw or in a qcow2"))?;
-        Ok(Self { path: path.to_owned(), format, bytes, table })
+        Ok(Self { path: path.to_owned(), format, bytes, clusters, table })
     }
 
     /// How the file holds it.
@@ -108,6 +114,18 @@ impl Disk {
     /// Its partition table.
     pub fn table(&self) -> &gpt::Table {
         &self.table
+    }
+
+    /// Where `len` bytes of the disk from `at` on lie in its file. None when they are zeros there, or do not lie in one piece.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn place_in_file(&self, at: u64, len: u64) -> Result<Option<u64>> {
+        let place = match &self.clusters {
+            None => Some((at, len)),
+            Some(clusters) => clusters.place_of(at)?,
+        };
+        Ok(place.filter(|(_, whole)| *whole >= len).map(|(place, _)| place))
     }
 
     /// Its bytes.

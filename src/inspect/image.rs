@@ -5,9 +5,11 @@ use std::path::Path;
 use anyhow::Result;
 use serde::Serialize;
 
+use crate::artefact::oci::metadata::CommitLayer;
 use crate::format::oci::layout::{Layout, comment, layer_name};
 use crate::format::oci::{self, Config, Descriptor, Manifest};
 use crate::host::interrupt;
+use crate::sign::state::said_signers;
 
 /// What was found in an archive or folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -41,6 +43,9 @@ pub struct Image {
     pub plan: Option<String>,
     /// The version of its kernel.
     pub kernel: Option<String>,
+    /// Whose signatures of the commit are in it, as they say: keys' fingerprints. Nothing is verified.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub signed_by: Vec<String>,
     /// Bytes of all layers, compressed.
     pub size: u64,
     /// Lowest first.
@@ -94,8 +99,14 @@ pub fn first_difference(wanted: &Path, found: &Path) -> Result<Option<String>> {
 pub fn inspect(path: &Path) -> Result<Images> {
     let layout = Layout::open(path)?;
     let format = layout.transport();
-    let images =
-        layout.images()?.into_iter().map(|(descriptor, manifest, config)| describe(descriptor, &manifest, &config)).collect();
+    let image = |(descriptor, manifest, config): (_, Manifest, Config)| {
+        // Another's image may have no commit: then it says nothing.
+        let first = manifest.layers.first().filter(|_| config.config.labels.contains_key("ostree.commit"));
+        let first = first.and_then(|layer| CommitLayer::read(layout.blob(layer).ok()?).ok());
+        let signed_by = said_signers(first.as_ref().and_then(CommitLayer::metadata));
+        Image { signed_by, ..describe(descriptor, &manifest, &config) }
+    };
+    let images = layout.images()?.into_iter().map(image).collect();
     Ok(Images { version: super::VERSION, format, images })
 }
 
@@ -120,6 +131,7 @@ pub(super) fn describe(descriptor: Descriptor, manifest: &Manifest, config: &Con
         commit: label("ostree.commit"),
         plan: label("org.basalt.plan"),
         kernel: label("ostree.linux"),
+        signed_by: Vec::new(),
         size: manifest.layers.iter().map(|layer| layer.size).sum(),
         layers: manifest.layers.iter().enumerate().map(layer).collect(),
     }

@@ -18,7 +18,7 @@ mod locate;
 mod resolve;
 
 pub use compare::{Change, Comparison, FileChange, compare};
-pub use deployment::{Deployment, Layer, Package};
+pub use deployment::{Committed, Deployment, Layer, Package, committed};
 pub use disk::{Disk, Filesystem, Format, Partition};
 pub use locate::{Difference, first_difference};
 

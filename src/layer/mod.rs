@@ -13,6 +13,8 @@ pub mod overlay;
 pub mod packages;
 mod residue;
 pub mod settings;
+pub mod trust;
+pub mod update_client;
 
 use anyhow::{Context, Result};
 
@@ -54,7 +56,9 @@ pub fn produce(wanted: &plan::Layer, below: &[Layer], store: &Store) -> Result<L
     let tree = match &wanted.content {
         LayerContent::Overlay { digest } => overlay::produce(name, digest, store),
         LayerContent::Agent { sha256, size } => agent::produce(*sha256, *size, store),
+        LayerContent::UpdateClient { sha256, size } => update_client::produce(*sha256, *size, store),
         LayerContent::Files { files } => files::produce(files, store),
+        LayerContent::Trust(trust) => trust::produce(trust, store),
         LayerContent::Settings(settings) => {
             // What those below disagree about is not this one's.
             let below = commit::merged(below)?;

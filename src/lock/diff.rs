@@ -28,7 +28,7 @@ pub struct Change {
 /// Everything that differs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Changes {
-    /// Base, agent, overlays, files, packages, in this order.
+    /// Base, agent, update client, overlays, files, packages, in this order.
     pub list: Vec<Change>,
     /// What else to know: packages that could not be held, ...
     pub notes: Vec<String>,
@@ -107,6 +107,7 @@ pub fn diff(old: Option<&Section>, new: &Section) -> Changes {
     base(old.map(|old| &old.base), &new.base, &mut list);
     let by_name = |file: &LockedFile| (file.name.clone(), file.clone());
     let agents = |section: &Section| section.agent.iter().map(by_name).collect::<BTreeMap<_, _>>();
+    let clients = |section: &Section| section.update_client.iter().map(by_name).collect::<BTreeMap<_, _>>();
     let files = |section: &Section| section.files.iter().map(by_name).collect::<BTreeMap<_, _>>();
     let overlays = |section: &Section| -> BTreeMap<String, LockedOverlay> {
         section.overlays.iter().map(|overlay| (overlay.name.clone(), overlay.clone())).collect()
@@ -115,6 +116,7 @@ pub fn diff(old: Option<&Section>, new: &Section) -> Changes {
         section.packages.iter().map(|package| (package.name.clone(), package.clone())).collect()
     };
     pairs(old.map(agents), agents(new), |name, old, new| list.extend(file("agent", name, old, new)));
+    pairs(old.map(clients), clients(new), |name, old, new| list.extend(file("update client", name, old, new)));
     pairs(old.map(overlays), overlays(new), |name, old, new| list.extend(overlay(name, old, new)));
     pairs(old.map(files), files(new), |name, old, new| list.extend(file("file", name, old, new)));
     pairs(old.map(packages), packages(new), |name, old, new| list.extend(package(name, old, new)));

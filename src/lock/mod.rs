@@ -45,6 +45,9 @@ pub struct Section {
     pub base: LockedBase,
     /// First-boot agent, when the recipe wants it.
     pub agent: Option<LockedFile>,
+    /// Update client, when the recipe wants it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update_client: Option<LockedFile>,
     /// Local folders.
     #[serde(default, rename = "overlay", skip_serializing_if = "Vec::is_empty")]
     pub overlays: Vec<LockedOverlay>,

@@ -25,6 +25,8 @@ pub const TREE_KIND: &str = "tree";
 pub const OVERLAY_KIND: &str = "overlay";
 /// How the lock names the agent that comes with Basalt.
 const SHIPPED_AGENT: &str = "basalt-firstboot";
+/// How the lock names the update client that comes with Basalt.
+const UPDATE_CLIENT: &str = "ostree-container";
 
 /// What may change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +80,8 @@ pub struct Inputs<'a> {
     pub store: &'a Store,
     /// The agent's program that was installed with Basalt, for recipes that name none.
     pub agent: Option<&'a Path>,
+    /// The update client's program that was installed with Basalt.
+    pub update_client: Option<&'a Path>,
     /// Asks what is current.
     pub resolver: &'a dyn Resolver,
 }
@@ -100,10 +104,11 @@ pub fn refresh(inputs: Inputs<'_>, previous: Option<&Lock>, mode: &Mode) -> Resu
             .hint("run `basalt lock RECIPE` and keep the file, or build without --locked")
             .into());
     }
-    let (agent, overlays, files) = (agent(inputs)?, overlays(inputs)?, files(inputs)?);
+    let (agent, update_client) = (agent(inputs)?, update_client(inputs)?);
+    let (overlays, files) = (overlays(inputs)?, files(inputs)?);
     let mut notes = Vec::new();
     let base::Pinned { date, base, packages } = base::pin(inputs, old, mode, &mut notes)?;
-    let mut section = Section { date, base, agent, overlays, files, packages };
+    let mut section = Section { date, base, agent, update_client, overlays, files, packages };
     section.sort();
     let mut changes = diff(old, &section);
     changes.notes = notes;
@@ -137,6 +142,17 @@ fn agent(inputs: Inputs<'_>) -> Result<Option<LockedFile>> {
             import(inputs, SHIPPED_AGENT, program).map(Some)
         }
     }
+}
+
+fn update_client(inputs: Inputs<'_>) -> Result<Option<LockedFile>> {
+    if !inputs.recipe.update_client {
+        return Ok(None);
+    }
+    let program = inputs.update_client.ok_or_else(|| {
+        Failure::new(Kind::Input, format!("needed {UPDATE_CLIENT}, the update client, beside the program basalt, found none"))
+            .hint("run `make programs`, or write [update] client = false")
+    })?;
+    import(inputs, UPDATE_CLIENT, program).map(Some)
 }
 
 fn files(inputs: Inputs<'_>) -> Result<Vec<LockedFile>> {

@@ -39,6 +39,7 @@ pub(super) fn section() -> Section {
         date: 1_780_000_000,
         base: LockedBase::Debian(LockedDebian { suite: "trixie".into(), components: vec!["main".into()], requested }),
         agent: Some(file("basalt-firstboot")),
+        update_client: None,
         overlays: vec![LockedOverlay { name: "50-x".into(), digest: Digest::of(b"tree"), files }],
         files: vec![file("motd")],
         packages: vec![package("bash", "1"), package("zstd", "1")],
@@ -94,9 +95,9 @@ impl Desk {
 
     fn refresh(&self, previous: Option<&Lock>, mode: Mode) -> anyhow::Result<(Lock, Changes)> {
         let recipe = recipe::load(&self.folder.path().join("web.toml"))?;
-        let agent: Option<&Path> = None;
-        let architecture = Architecture::Amd64;
-        refresh(Inputs { recipe: &recipe, architecture, store: &self.store, agent, resolver: self }, previous, &mode)
+        let (agent, update_client): (Option<&Path>, Option<&Path>) = (None, None);
+        let (architecture, store) = (Architecture::Amd64, &self.store);
+        refresh(Inputs { recipe: &recipe, architecture, store, agent, update_client, resolver: self }, previous, &mode)
     }
 }
 
@@ -218,6 +219,15 @@ fn an_update_without_news_keeps_the_images_time() {
     *desk.date.borrow_mut() = 300;
     let (again, changes) = desk.refresh(Some(&lock), Mode::Update(Vec::new())).unwrap();
     assert!(again == lock && changes.is_empty());
+}
+
+#[test]
+fn a_missing_update_client_names_the_next_step() {
+    let desk = Desk::new();
+    desk.write("web.toml", &format!("{RECIPE}[update]\nclient = true\n"));
+    let error = desk.refresh(None, Mode::Build).unwrap_err();
+    let failure = failure_in(&error).unwrap();
+    assert!(failure.what.starts_with("needed ostree-container, the update client, beside the program basalt"), "{failure}");
 }
 
 #[test]

@@ -32,7 +32,15 @@ pub fn explain(plan: &Plan) -> String {
                 out.row("", &format!("   {path} {what}"));
             }),
             LayerContent::Settings(settings) => settings_lines(settings, &mut out),
-            LayerContent::Overlay { .. } | LayerContent::Agent { .. } => {}
+            LayerContent::Trust(trust) => {
+                for (what, key) in trust.keys() {
+                    out.row("", &format!("   each {what} is signed by the key {}", short(&key.sha256)));
+                }
+                if trust.image.is_some() {
+                    out.row("", &format!("   images come from {}", trust.repository.as_deref().unwrap_or("any registry")));
+                }
+            }
+            LayerContent::Overlay { .. } | LayerContent::Agent { .. } | LayerContent::UpdateClient { .. } => {}
         }
     }
     out.row("kernel", &if plan.kernel_args.is_empty() { "no arguments of its own".into() } else { plan.kernel_args.join(" ") });
@@ -71,8 +79,10 @@ fn base_lines(base: &Base, out: &mut Lines) {
 fn layer_line(layer: &Layer) -> String {
     match &layer.content {
         LayerContent::Overlay { digest } => format!("{} ({})", layer.name, short(digest)),
-        LayerContent::Agent { sha256, size: bytes } => format!("{} ({}, {})", layer.name, size(*bytes), short(sha256)),
-        LayerContent::Files { .. } | LayerContent::Settings(_) => layer.name.clone(),
+        LayerContent::Agent { sha256, size: bytes } | LayerContent::UpdateClient { sha256, size: bytes } => {
+            format!("{} ({}, {})", layer.name, size(*bytes), short(sha256))
+        }
+        LayerContent::Files { .. } | LayerContent::Trust(_) | LayerContent::Settings(_) => layer.name.clone(),
     }
 }
 

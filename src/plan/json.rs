@@ -117,7 +117,7 @@ impl Plan {
     fn examine_layer(&self, name: &str, content: &LayerContent) -> Result<(), BadPlan> {
         let value = |why: String| BadPlan::Value { at: format!("layer {name}"), why };
         match content {
-            LayerContent::Overlay { .. } | LayerContent::Agent { .. } => Ok(()),
+            LayerContent::Overlay { .. } | LayerContent::Agent { .. } | LayerContent::UpdateClient { .. } => Ok(()),
             LayerContent::Files { files } => files.iter().try_for_each(|(path, file)| {
                 if file.mode > 0o7777 {
                     return Err(value(format!("{path}: needed a mode up to 7777, found {:o}", file.mode)));
@@ -129,6 +129,7 @@ impl Plan {
                     _ => Ok(()),
                 }
             }),
+            LayerContent::Trust(trust) => each(&trust.repository, names::image_reference).map_err(value),
             LayerContent::Settings(settings) => settings_by_rules(settings).map_err(value),
         }
     }

@@ -85,7 +85,7 @@ pub enum Base {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Layer {
-    /// `overlay 10-basalt-node`, `agent`, `files`, `settings`.
+    /// `overlay 10-basalt-node`, `agent`, `update-client`, `files`, `settings`.
     pub name: String,
     /// Paths (a folder means all below it) where this layer wins over the ones under it.
     pub replaces: Vec<TreePath>,
@@ -109,13 +109,51 @@ pub enum LayerContent {
         /// In bytes.
         size: u64,
     },
+    /// The update client's program: a blob of the store.
+    UpdateClient {
+        /// Of the program.
+        sha256: Digest,
+        /// In bytes.
+        size: u64,
+    },
     /// Files that the recipe names one by one.
     Files {
         /// Target path to file.
         files: BTreeMap<TreePath, FileSpec>,
     },
+    /// Whose signatures the node demands of its updates.
+    Trust(Trust),
     /// What the recipe says of units, users, host name and network; made into files once the layers below are known.
     Settings(Settings),
+}
+
+/// Whose signatures the node demands of its updates: public keys, blobs of the store.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Trust {
+    /// OpenPGP keys, for commits.
+    pub commit: Option<Key>,
+    /// An ECDSA P-256 key in PEM, for OCI images.
+    pub image: Option<Key>,
+    /// The repository whose images the key is for. None: all of every registry.
+    pub repository: Option<String>,
+}
+
+/// A public key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Key {
+    /// Of the file.
+    pub sha256: Digest,
+    /// In bytes.
+    pub size: u64,
+}
+
+impl Trust {
+    /// The keys that there are, each with what it is for.
+    pub fn keys(&self) -> impl Iterator<Item = (&'static str, &Key)> {
+        [("commit", &self.commit), ("image", &self.image)].into_iter().filter_map(|(what, key)| Some((what, key.as_ref()?)))
+    }
 }
 
 /// One file of `[[file]]`.
@@ -259,6 +297,14 @@ impl Base {
 }
 
 impl Plan {
+    /// Whose signatures the node demands, if it does.
+    pub fn trust(&self) -> Option<&Trust> {
+        self.layers.iter().find_map(|layer| match &layer.content {
+            LayerContent::Trust(trust) => Some(trust),
+            _ => None,
+        })
+    }
+
     /// Its identity: the digest of its JSON without outputs, checks and mirror.
     pub fn id(&self) -> PlanId {
         let mut plan = self.clone();

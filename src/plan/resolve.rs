@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{Base, FileContent, FileSpec, Layer, LayerContent, Plan, VERSION};
+use super::{Base, FileContent, FileSpec, Key, Layer, LayerContent, Plan, Trust, VERSION};
 use crate::architecture::Architecture;
 use crate::failure::{Failure, Kind};
 use crate::lock::{LockedBase, LockedDebian, LockedFile, Section};
 use crate::recipe::{Content, Debian, Origin, Recipe, defaults};
+use crate::sign::simple;
 
 /// The lock does not know an input of the recipe, or knows another one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,7 +31,7 @@ impl From<StaleLock> for Failure {
 }
 
 /// The plan of `recipe` for `architecture`, with the inputs that `lock` pins. Layers, lowest first: the base, overlays (those that come
-/// with Basalt are the recipe's first), agent, files, settings.
+/// with Basalt are the recipe's first), agent, update client, files, settings.
 ///
 /// # Errors
 /// When the lock was made for another recipe: an input is missing in it, or its packages answer another question.
@@ -57,9 +58,19 @@ pub fn resolve(recipe: &Recipe, lock: &Section, architecture: Architecture) -> R
         (Some(_), None) => return Err(stale("the first-boot agent".to_owned(), "none")),
         (None, _) => {}
     }
+    match (recipe.update_client, &lock.update_client) {
+        (true, Some(LockedFile { sha256, size, .. })) => layers.push(Layer {
+            name: "update-client".to_owned(),
+            replaces: Vec::new(),
+            content: LayerContent::UpdateClient { sha256: *sha256, size: *size },
+        }),
+        (true, None) => return Err(stale("the update client".to_owned(), "none")),
+        (false, _) => {}
+    }
     if let Some(layer) = files(recipe, lock).map_err(|name| stale(format!("file {name}"), "none"))? {
         layers.push(layer);
     }
+    layers.extend(trust(recipe, lock).map_err(|name| stale(format!("file {name}"), "none"))?);
     layers.push(settings(recipe));
     Ok(Plan {
         version: VERSION,
@@ -149,6 +160,22 @@ fn files<'r>(recipe: &'r Recipe, lock: &Section) -> Result<Option<Layer>, &'r st
     Ok((!files.is_empty()).then(|| layer(files)))
 }
 
+/// The keys of the recipe. Fails with the name that the lock lacks.
+fn trust<'r>(recipe: &'r Recipe, lock: &Section) -> Result<Option<Layer>, &'r str> {
+    let key = |name: &'r Option<String>| -> Result<Option<Key>, &'r str> {
+        let Some(name) = name else { return Ok(None) };
+        let locked = lock.files.iter().find(|locked| locked.name == *name).ok_or(name.as_str())?;
+        Ok(Some(Key { sha256: locked.sha256, size: locked.size }))
+    };
+    let (commit, image) = (key(&recipe.sign.commit)?, key(&recipe.sign.image)?);
+    if commit.is_none() && image.is_none() {
+        return Ok(None);
+    }
+    let repository = recipe.update.as_deref().filter(|_| image.is_some()).map(|image| simple::repository(image).to_owned());
+    let replaces = crate::layer::trust::replaced();
+    Ok(Some(Layer { name: "trust".to_owned(), replaces, content: LayerContent::Trust(Trust { commit, image, repository }) }))
+}
+
 fn settings(recipe: &Recipe) -> Layer {
     let mut settings = recipe.settings.clone();
     let decided = |unit: &str| {
@@ -217,19 +244,23 @@ mod tests {
         let (recipe, lock) = reference();
         let plan = resolve(&recipe, &lock, Architecture::Amd64).unwrap();
         let names: Vec<_> = plan.layers.iter().map(|layer| layer.name.as_str()).collect();
-        assert_eq!(names, ["overlay 10-basalt-node", "overlay 50-basalt-firstboot", "agent", "files", "settings"]);
+        assert_eq!(
+            names,
+            ["overlay 10-basalt-node", "overlay 50-basalt-firstboot", "agent", "update-client", "files", "settings"]
+        );
     }
 
     #[test]
     fn a_stale_lock_names_what_it_lacks() {
         type Spoil = fn(&mut Recipe, &mut Section);
-        let table: [(Spoil, &str); 6] = [
+        let table: [(Spoil, &str); 7] = [
             (|_, lock| locked(lock).suite = "sid".into(), "needed suite trixie, found sid"),
             (|_, lock| locked(lock).components.clear(), "needed components main, found "),
             (|recipe, _| debian(recipe).packages.push("vim".into()), "needed package vim, found none"),
             (|_, lock| locked(lock).requested.push("zz".into()), "needed no such package, found zz"),
             (|_, lock| lock.overlays.clear(), "needed overlay builtin:10-basalt-node, found none"),
             (|_, lock| lock.agent = None, "needed the first-boot agent, found none"),
+            (|_, lock| lock.update_client = None, "needed the update client, found none"),
         ];
         for (spoil, expected) in table {
             let (mut recipe, mut lock) = reference();

@@ -47,6 +47,12 @@ const PACKAGES: [&str; 20] = [
     "zstd", // the initramfs is compressed with it
 ];
 
+/// What the update client runs, wherever it is.
+pub const UPDATE_PACKAGES: [&str; 2] = [
+    "netavark", // never used: of what Debian's skopeo wants for networks of containers, the smallest
+    "skopeo",
+];
+
 /// The packages without which an image does not boot or cannot be updated.
 pub fn packages(architecture: Architecture) -> Vec<&'static str> {
     let own = match architecture {
@@ -128,6 +134,18 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+
+    #[test]
+    fn the_update_client_comes_with_an_image_unless_the_recipe_says_otherwise() {
+        let image = "image = \"r.example.org/a:b\"\n";
+        for (update, there) in [("", false), (image, true), (&format!("{image}client = false"), false), ("client = true", true)] {
+            let text = format!("name = \"x\"\nversion = \"1\"\n[update]\n{update}\n");
+            let recipe = crate::recipe::parse("r.toml", &text).unwrap();
+            let asked = recipe.base.requested(Architecture::Amd64);
+            let packages = UPDATE_PACKAGES.iter().all(|name| asked.iter().any(|asked| asked == name));
+            assert_eq!((recipe.update_client, packages), (there, there), "{update}");
+        }
+    }
 
     #[test]
     fn no_number_is_given_twice() {

@@ -185,8 +185,11 @@ impl Loader<'_> {
         let files = written.files.iter_mut().filter_map(|file| file.source.as_mut());
         let networks = written.networks.iter_mut().filter_map(|network| network.source.as_mut());
         let keyring = written.base.keyring.as_mut().filter(|path| !path.starts_with('/'));
+        let keys = written.sign.commit.as_mut().into_iter().chain(written.sign.image.as_mut());
         let base = written.base.path.as_mut();
-        for path in overlays.chain(files).chain(networks).chain(written.agent.path.as_mut()).chain(keyring).chain(base) {
+        let paths =
+            overlays.chain(files).chain(networks).chain(keys).chain(written.agent.path.as_mut()).chain(keyring).chain(base);
+        for path in paths {
             match local::join(name, &path.value) {
                 Ok(joined) => path.value = joined,
                 Err(why) => {

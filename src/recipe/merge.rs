@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::place::{Placed, Sources};
 use super::problem::Findings;
-use super::written::{Agent, Base, Disk, Kernel, Outputs, Ssh, Systemd, Update, Written};
+use super::written::{Agent, Base, Disk, Kernel, Outputs, Sign, Ssh, Systemd, Update, Written};
 
 /// A file and what it includes.
 #[derive(Debug)]
@@ -107,7 +107,14 @@ impl Join {
                 boot_size: self.one("disk.boot-size", below.disk.boot_size, above.disk.boot_size),
                 root_size: self.one("disk.root-size", below.disk.root_size, above.disk.root_size),
             },
-            update: Update { image: self.one("update.image", below.update.image, above.update.image) },
+            update: Update {
+                image: self.one("update.image", below.update.image, above.update.image),
+                client: self.one("update.client", below.update.client, above.update.client),
+            },
+            sign: Sign {
+                commit: self.one("sign.commit", below.sign.commit, above.sign.commit),
+                image: self.one("sign.image", below.sign.image, above.sign.image),
+            },
             outputs: Outputs { formats: self.one("outputs.formats", below.outputs.formats, above.outputs.formats) },
             agent: Agent {
                 enable: self.one("agent.enable", below.agent.enable, above.agent.enable),

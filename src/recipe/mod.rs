@@ -62,10 +62,23 @@ pub struct Recipe {
     pub disk: Disk,
     /// Where the node looks for updates.
     pub update: Option<String>,
+    /// Whose signatures the node demands.
+    pub sign: Sign,
+    /// Whether the node pulls them by itself: the image has the update client and its packages.
+    pub update_client: bool,
     /// What is made.
     pub outputs: Vec<Format>,
     /// What a booted image is asked.
     pub checks: Vec<Check>,
+}
+
+/// Files with public keys, relative to the recipe's folder.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sign {
+    /// OpenPGP keys, for commits.
+    pub commit: Option<String>,
+    /// An ECDSA P-256 key, for OCI images.
+    pub image: Option<String>,
 }
 
 /// The lowest layer.
@@ -215,7 +228,8 @@ impl Recipe {
             Content::Source(path) => Some(path.as_str()),
             Content::Text(_) | Content::Symlink(_) => None,
         });
-        let mut paths: Vec<_> = sources.collect();
+        let keys = self.sign.commit.iter().chain(&self.sign.image).map(String::as_str);
+        let mut paths: Vec<_> = sources.chain(keys).collect();
         paths.sort_unstable();
         paths.dedup();
         paths
@@ -253,6 +267,8 @@ pub fn locate(path: &Path, mention: &Mention) -> Option<Position> {
         "systemd.mask" => among(&written.systemd.mask),
         "users" => written.users.get(value).map(|user| user.uid.place),
         "ssh.root-keys" => written.ssh.root_keys.first().map(|key| key.place),
+        "sign.commit" => written.sign.commit.map(|path| path.place),
+        "sign.image" => written.sign.image.map(|path| path.place),
         "agent.path" => written.agent.path.map(|path| path.place),
         "overlay" => {
             let names = written.overlays.iter().filter_map(|overlay| overlay.path.as_ref().or(overlay.builtin.as_ref()));

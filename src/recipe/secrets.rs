@@ -13,7 +13,7 @@ pub const HINT: &str = "a secret comes at boot as a systemd credential (passwd.h
 
 /// What a text gives away, if it does.
 pub fn found_in(text: &str) -> Option<&'static str> {
-    if text.contains("-----BEGIN ") && text.contains("PRIVATE KEY-----") {
+    if text.contains("-----BEGIN ") && (text.contains("PRIVATE KEY-----") || text.contains("PRIVATE KEY BLOCK-----")) {
         return Some("a private key");
     }
     let mut words = text.split(|c: char| c.is_whitespace() || matches!(c, ':' | '"' | '\'' | ','));
@@ -23,7 +23,7 @@ pub fn found_in(text: &str) -> Option<&'static str> {
 /// Whether `bytes`, the beginning of a file, give a private key away.
 pub fn begins_with_private_key(bytes: &[u8]) -> bool {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(128)]);
-    text.trim_start().starts_with("-----BEGIN ") && text.lines().next().is_some_and(|line| line.contains("PRIVATE KEY-----"))
+    text.trim_start().starts_with("-----BEGIN ") && text.lines().next().is_some_and(|line| line.contains("PRIVATE KEY"))
 }
 
 /// A hash of crypt(5): `$id$[parameters$]salt$hash`.

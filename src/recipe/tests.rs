@@ -99,6 +99,7 @@ fn every_key_is_understood() {
     let users = &recipe.base.debian().unwrap().users;
     assert_eq!((users["ops-agent"], users["sshd"]), (950, 905));
     assert_eq!(recipe.update.as_deref(), Some("r.example.org/basalt/full:stable"));
+    assert!(recipe.update_client && recipe.base.debian().unwrap().packages.contains(&"skopeo".to_owned()));
     assert_eq!(recipe.checks[0].run, ["systemctl", "is-system-running"]);
 }
 
@@ -113,7 +114,7 @@ fn what_is_wrong_is_named_with_its_place() {
     let table: &[(&str, &[&str])] = &[
         ("pakages = []", &["r.toml:5:1: unknown key \"pakages\" in base; did you mean \"packages\"?"]),
         ("[kernle]\nargs = []", &["r.toml:5:2: unknown key \"kernle\"; did you mean \"kernel\"?"]),
-        ("[update]\nfrobnicate = 1", &["r.toml:6:1: unknown key \"frobnicate\" in update; known here: image"]),
+        ("[update]\nfrobnicate = 1", &["r.toml:6:1: unknown key \"frobnicate\" in update; known here: client, image"]),
         ("[kernel]\nargs = \"quiet\"", &["r.toml:6:8: kernel.args: needed a list, found text; write [\"quiet\"]"]),
         ("[kernel]\nargs = [\"a\", 7]", &["r.toml:6:14: kernel.args[2]: needed text, found a whole number; write \"7\""]),
         ("[disk]\nsector-size = 520", &["r.toml:6:15: disk.sector-size: needed 512 or 4096, found 520"]),

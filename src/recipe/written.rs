@@ -52,6 +52,8 @@ pub struct Written {
     pub disk: Disk,
     /// Where the node looks for updates.
     pub update: Update,
+    /// Whose signatures the node demands of its updates.
+    pub sign: Sign,
     /// What is made.
     pub outputs: Outputs,
     /// The first-boot agent.
@@ -217,6 +219,18 @@ pub struct Disk {
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Update {
     /// A container image: `registry.example.org/basalt/gpu-node:stable`.
+    pub image: Option<Placed<String>>,
+    /// Whether the image has what pulls from a registry: `ostree container` and skopeo. Without it: true when `image` is there.
+    pub client: Option<Placed<bool>>,
+}
+
+/// Whose signatures the node demands of its updates: public keys. With a private key `basalt build` or `basalt sign` signs.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Sign {
+    /// OpenPGP keys of which one signs each commit: a local file, as `gpg --export` writes it. libostree verifies.
+    pub commit: Option<Placed<String>>,
+    /// The ECDSA P-256 key that signs each OCI image, as cosign does: a local PEM file. The node pulls no image without.
     pub image: Option<Placed<String>>,
 }
 

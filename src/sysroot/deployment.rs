@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 
 use super::Layout;
 use crate::digest::Digest;
+use crate::layer::trust;
 use crate::tree::{Content, Directory, Leaf, LeafKind, Meta, Node, Tree, TreePath};
 
 /// The checked out commit.
@@ -25,7 +26,11 @@ pub fn check_out(layout: &Layout) -> Result<CheckedOut> {
     if let Some(Node::Directory(usr)) = deployed.children.get("usr")
         && let Some(Node::Directory(etc)) = usr.children.get("etc")
     {
-        let etc = own_copy(etc, layout.time());
+        let mut etc = own_copy(etc, layout.time());
+        // Not as in /usr/etc: the policy may substitute folders of it, and a path is substituted once.
+        if let Some(labels) = &layout.labels {
+            labels.put(&mut etc, "/etc", &|path| Some(path.to_owned()));
+        }
         deployed.children.insert("etc".into(), Node::Directory(etc));
     }
     Ok(CheckedOut { deployed, objects: checkout.objects })
@@ -61,7 +66,10 @@ fn origin(layout: &Layout) -> String {
     match &layout.options.update {
         None => format!("[origin]\nrefspec={}\n", layout.commit.info.branch),
         Some(image) if image.starts_with("ostree-") => format!("[origin]\ncontainer-image-reference={image}\n"),
-        Some(image) => format!("[origin]\ncontainer-image-reference=ostree-unverified-registry:{image}\n"),
+        Some(image) => {
+            let reference = trust::reference(image, layout.options.trust.as_ref());
+            format!("[origin]\ncontainer-image-reference={reference}\n")
+        }
     }
 }
 

@@ -32,6 +32,7 @@ use crate::architecture::Architecture;
 use crate::commit::{self, Commit, Labels};
 use crate::digest::{Digest, Hasher};
 use crate::failure::{Failure, Kind};
+use crate::plan::Trust;
 use crate::tree::{Content, Directory, Meta, Node, Tree, TreePath};
 
 /// How the filesystems are found, everywhere: the root filesystem's label.
@@ -48,6 +49,8 @@ pub struct Options {
     pub kernel_args: Vec<String>,
     /// Where the node looks for updates: an image in a registry. None: the commit's own branch.
     pub update: Option<String>,
+    /// Whose signatures the node demands; with a key for commits the repository has room for the signature of its own.
+    pub trust: Option<Trust>,
 }
 
 /// All that a renderer needs.

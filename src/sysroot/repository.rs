@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::Layout;
 use crate::digest::Digest;
+use crate::sign::metadata;
 use crate::tree::{Content, Directory, Leaf, Node, Tree, TreePath};
 
 /// `bootloader` is left out: libostree finds GRUB by its grub.cfg, and rewrites the menu.
@@ -36,6 +37,10 @@ pub fn put(root: &mut Tree, layout: &Layout, objects: &BTreeMap<Digest, Arc<Leaf
     for metadata in &layout.commit.metadata {
         let node = Node::file(layout.meta(0o644), metadata.content.clone());
         put(&metadata.checksum(), metadata.kind.extension(), node);
+    }
+    if layout.options.trust.as_ref().is_some_and(|trust| trust.commit.is_some()) {
+        let unsigned = metadata::with(&[]).context("the metadata of an unsigned commit")?;
+        put(&layout.commit.checksum, metadata::EXTENSION, Node::file(layout.meta(0o644), Content::from_bytes(unsigned)));
     }
     let folders = folders.into_iter().map(|(name, folder)| (name, Node::Directory(folder)));
     root.make_directory(&repo.join("objects"))?.children.extend(folders);

@@ -12,6 +12,7 @@ use crate::commit::{self, Commit};
 use crate::failure::{Kind, kind_of};
 use crate::format::bls::Entry;
 use crate::host::cmd::Cmd;
+use crate::plan::{Key, Trust};
 use crate::store::Store;
 use crate::tree::{Content, Meta, Node, Tree, tar};
 
@@ -31,7 +32,7 @@ fn committed_of(base: Tree, store: &Store) -> (Tree, Commit) {
 }
 
 fn options() -> Options {
-    Options { kernel_args: vec!["console=ttyS0,115200".into(), "quiet".into()], update: None }
+    Options { kernel_args: vec!["console=ttyS0,115200".into(), "quiet".into()], ..Options::default() }
 }
 
 fn text(tree: &Tree, at: &str) -> String {
@@ -186,6 +187,27 @@ fn the_parts_that_firmware_and_grub_read() {
         text(&sysroot.root, &origin),
         "[origin]\ncontainer-image-reference=ostree-unverified-registry:registry.example/node:1\n"
     );
+}
+
+#[test]
+fn with_a_key_for_commits_there_is_room_for_a_signature_that_libostree_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("store")).unwrap();
+    let (tree, commit) = committed(&store);
+    let key = Some(Key { sha256: crate::digest::Digest::of(b""), size: 0 });
+    let trust = Some(Trust { commit: key, ..Trust::default() });
+    let sysroot = staged(&commit, &tree, &Options { trust, ..options() }).unwrap();
+    let hex = commit.checksum.to_hex();
+    let at = path(&format!("/ostree/repo/objects/{}/{}.commitmeta", &hex[..2], &hex[2..]));
+    let unsigned = sysroot.root.file(&at).unwrap().bytes().unwrap();
+    assert_eq!(unsigned.len(), crate::sign::metadata::LENGTH);
+    let root = folder.path().join("root");
+    unpack(&sysroot, &root);
+    let repo = format!("--repo={}", root.join("ostree/repo").display());
+    assert!(ostree(&[&repo, "fsck"]).contains("no errors found"));
+    let room = ostree(&[&repo, "show", "--print-detached-metadata-key=basalt.room", &hex]);
+    assert!(room.starts_with("[byte 0x00, "), "{room}");
+    assert!(staged(&commit, &tree, &options()).unwrap().root.file(&at).is_none(), "without a key there is none");
 }
 
 #[test]

@@ -42,12 +42,17 @@ impl Folder {
     pub(super) fn of(image: &Image, layers: &[Arc<Blob>]) -> Result<Self> {
         let layer = |blob: &Arc<Blob>| Content::packed(Arc::clone(&blob.pack), 0, blob.size, blob.sha256);
         let documents = [&image.config, &image.manifest].map(|document| Content::from_bytes(document.bytes.as_slice()));
-        let mut blobs: Vec<_> = documents.into_iter().chain(layers.iter().map(layer)).collect();
+        let blobs = documents.into_iter().chain(layers.iter().map(layer)).collect();
+        let index = Index { schema_version: 2, media_type: oci::INDEX.to_owned(), manifests: vec![image.descriptor.clone()] };
+        Ok(Self::with(blobs, serde_json::to_vec(&index)?, image.manifest.sha256))
+    }
+
+    /// Of `blobs`, an index, and the digest of the image's manifest.
+    pub(super) fn with(mut blobs: Vec<Content>, index: Vec<u8>, digest: Digest) -> Self {
         blobs.sort_by_key(Content::digest);
         // Two layers that are the same are one blob.
         blobs.dedup_by_key(|blob| blob.digest());
-        let index = Index { schema_version: 2, media_type: oci::INDEX.to_owned(), manifests: vec![image.descriptor.clone()] };
-        Ok(Self { blobs, index: serde_json::to_vec(&index)?, digest: image.manifest.sha256 })
+        Self { blobs, index, digest }
     }
 
     fn lengths(&self) -> impl Iterator<Item = u64> {

@@ -124,6 +124,18 @@ fn make(subject: &Subject<'_>, job: &Job<'_>, folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// A tar as a layer has it.
+pub(super) fn compressed(tar: &[u8]) -> io::Result<Vec<u8>> {
+    let mut gz = GzEncoder::new(Vec::new(), Compression::new(LEVEL));
+    gz.write_all(tar)?;
+    gz.finish()
+}
+
+/// The member with the detached metadata of a commit.
+pub(super) fn metadata_member(out: &mut impl Write, commit: &Digest, metadata: &[u8]) -> io::Result<()> {
+    file(out, &object_path(commit, crate::sign::metadata::EXTENSION), metadata)
+}
+
 /// Takes the layers out of `store` that no commit of it can need: those with an object that `is_there` denies. Answers how many, and
 /// their bytes.
 ///

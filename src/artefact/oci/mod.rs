@@ -13,6 +13,7 @@ mod component;
 pub mod folder;
 mod image;
 mod layer;
+pub mod metadata;
 #[cfg(test)]
 mod tests;
 

@@ -161,3 +161,38 @@ fn what_is_there_stays_what_nobody_names_goes_and_a_failure_leaves_nothing() {
     other.write(&output, "node.oci", |_| Ok(())).unwrap().keep(&output).unwrap();
     assert_eq!(fs::read(&blob).unwrap(), bytes);
 }
+
+#[test]
+fn metadata_stand_behind_the_commit_and_can_be_taken_out_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("store")).unwrap();
+    let made = made(&store, overlay("above", &[("/usr/lib/mine", "mine")]));
+    let out = folder.path().join("out");
+    let (before, config) = made.unpacked(&store, &out);
+    let path = out.join("node.oci");
+    let output = Output::open(&out).unwrap();
+    let put = |metadata: Option<&[u8]>| {
+        let changed = metadata::attached(&path, metadata).unwrap();
+        let digest = changed.digest;
+        changed.write(&output, "node.oci", |_| Ok(())).unwrap().keep(&output).unwrap();
+        assert!(folder::is_whole(&path, &digest).unwrap());
+        digest
+    };
+    let read = || crate::sign::state::commit_layer(&path).unwrap();
+    assert_eq!(read().metadata(), None);
+    assert_eq!(read().checksum, made.commit.checksum);
+    let first = put(Some(b"metadata"));
+    assert_eq!(read().metadata(), Some(&b"metadata"[..]));
+    // Others in their place, and the same ones again.
+    let longer = [7; 1000];
+    assert_ne!(put(Some(&longer)), first);
+    assert_eq!(read().metadata(), Some(&longer[..]));
+    assert_eq!(put(Some(b"metadata")), first);
+    assert_ne!(put(None), first);
+    assert_eq!(read().metadata(), None);
+    let images = crate::format::oci::layout::Layout::open(&path).unwrap().images().unwrap();
+    // Without metadata it is what was built; compressed anew, which may give other bytes.
+    assert_eq!(images[0].2.rootfs.diff_ids, config.rootfs.diff_ids);
+    assert_eq!(images[0].1.layers[1..], before.layers[1..]);
+    assert!(metadata::CommitLayer::read(&b"no gzip"[..]).is_err());
+}

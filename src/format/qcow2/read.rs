@@ -94,6 +94,15 @@ impl Disk {
         Ok(Self { file, len, cluster, l1, l2: Mutex::default() })
     }
 
+    /// Where the byte at `at` of the disk lies in the file, and how many lie there in one piece; none for zeros.
+    ///
+    /// # Errors
+    /// When the maps cannot be read.
+    pub fn place_of(&self, at: u64) -> io::Result<Option<(u64, u64)>> {
+        let inside = at % self.cluster;
+        Ok(self.place(at / self.cluster)?.map(|place| (place + inside, self.cluster - inside)))
+    }
+
     /// Where the cluster with this number lies in the file; none for zeros.
     fn place(&self, cluster: u64) -> io::Result<Option<u64>> {
         let per_table = self.cluster / 8;

@@ -7,6 +7,7 @@ use super::super::place::Placed;
 use super::super::problem::Findings;
 use super::super::{ImageSource, Origin, Recipe, secrets, written::Written};
 use crate::layer::overlay;
+use crate::sign::{ecdsa, openpgp};
 use crate::tree::TreePath;
 
 /// Notes every local input that is missing or unfit.
@@ -35,6 +36,7 @@ pub(super) fn examine(written: &Written, recipe: &Recipe, findings: &mut Finding
         file(path, recipe, findings, true);
     }
     local_base(written, recipe, findings);
+    keys(written, recipe, findings);
     for path in written.agent.path.iter().filter(|path| !path.starts_with('/')).chain(&written.base.keyring) {
         file(path, recipe, findings, false);
     }
@@ -64,7 +66,33 @@ fn local_base(written: &Written, recipe: &Recipe, findings: &mut Findings) {
     findings.add_with_hint(place, what, "paths are relative to the file that names them");
 }
 
-fn file(path: &Placed<String>, recipe: &Recipe, findings: &mut Findings, into_image: bool) {
+/// Whether the files of `[sign]` are public keys of their kinds.
+fn keys(written: &Written, recipe: &Recipe, findings: &mut Findings) {
+    let given = |path: &Option<Placed<String>>| path.clone().filter(|path| !path.starts_with('/'));
+    if let Some(path) = given(&written.sign.commit)
+        && file(&path, recipe, findings, true)
+        && let Ok(bytes) = fs::read(recipe.local(&path))
+        && let Err(bad) = openpgp::public_keys(&bytes)
+    {
+        let what = format!("sign.commit: {:?}: needed public OpenPGP keys, found {bad}", path.value);
+        findings.add_with_hint(path.place, what, "write it anew: gpg --export KEY > FILE");
+    }
+    if let Some(path) = given(&written.sign.image)
+        && file(&path, recipe, findings, true)
+        && let Ok(bytes) = fs::read(recipe.local(&path))
+        && ecdsa::PublicKey::parse(&bytes).is_none()
+    {
+        let what = format!("sign.image: {:?}: needed an ECDSA P-256 public key in PEM, found something else", path.value);
+        findings.add_with_hint(
+            path.place,
+            what,
+            "write it anew: openssl pkey -in PRIVATE -pubout > FILE, or cosign generate-key-pair",
+        );
+    }
+}
+
+/// Notes what is wrong with a local file; whether nothing is.
+fn file(path: &Placed<String>, recipe: &Recipe, findings: &mut Findings, into_image: bool) -> bool {
     let found = match fs::metadata(recipe.local(path)) {
         Ok(meta) if meta.is_file() => None,
         Ok(meta) if meta.is_dir() => Some("a folder".to_owned()),
@@ -74,7 +102,7 @@ fn file(path: &Placed<String>, recipe: &Recipe, findings: &mut Findings, into_im
     if let Some(found) = found {
         let what = format!("{:?}: needed a file, found: {found}", path.value);
         findings.add_with_hint(path.place, what, "paths are relative to the file that names them");
-        return;
+        return false;
     }
     let mut beginning = Vec::new();
     let opened = fs::File::open(recipe.local(path)).and_then(|file| file.take(128).read_to_end(&mut beginning));
@@ -83,6 +111,7 @@ fn file(path: &Placed<String>, recipe: &Recipe, findings: &mut Findings, into_im
         Ok(_) if into_image && secrets::begins_with_private_key(&beginning) => {
             findings.add_with_hint(path.place, format!("{:?} is a private key; needed no secret", path.value), secrets::HINT);
         }
-        Ok(_) => {}
+        Ok(_) => return true,
     }
+    false
 }

@@ -11,12 +11,13 @@ mod people;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use super::defaults;
 use super::load::Loaded;
 use super::names::{self, Verdict};
 use super::place::{Place, Placed};
 use super::problem::{Findings, Problems};
 use super::written::{self, Written};
-use super::{Agent, File, Recipe};
+use super::{Agent, File, Origin, Recipe, Sign};
 use crate::architecture::Architecture;
 use crate::plan::{Check, Disk, Format, Settings};
 use crate::tree::TreePath;
@@ -49,7 +50,14 @@ struct Checker<'a> {
 
 impl Checker<'_> {
     fn recipe(&mut self, written: &Written, folder: &Path) -> Recipe {
-        let base = self.base(&written.base, &written.packages);
+        let mut base = self.base(&written.base, &written.packages);
+        // Another's base has a client of its own, or none: only packages can be added that it needs.
+        let by_itself = written.update.image.is_some() && base.debian().is_some();
+        let update_client = written.update.client.as_ref().map_or(by_itself, |client| client.value);
+        if let (true, Origin::Debian(debian)) = (update_client, &mut base.origin) {
+            debian.packages.extend(defaults::UPDATE_PACKAGES.map(str::to_owned));
+            debian.packages.sort_unstable();
+        }
         let outputs = self.outputs(&written.outputs);
         let agent = self.agent(&written.agent, base.minimal);
         let mut files = self.files(&written.files);
@@ -66,6 +74,8 @@ impl Checker<'_> {
             settings,
             disk: self.disk(&written.disk),
             update: self.one("update.image", written.update.image.as_ref(), names::image_reference),
+            sign: Sign { commit: text(written.sign.commit.as_ref()), image: text(written.sign.image.as_ref()) },
+            update_client,
             outputs,
             checks: written.checks.iter().map(|check| self.check(check)).collect(),
             base,
@@ -199,6 +209,10 @@ impl Checker<'_> {
             contains: written.contains.clone(),
         }
     }
+}
+
+fn text(value: Option<&Placed<String>>) -> Option<String> {
+    value.map(|value| value.value.clone())
 }
 
 /// Each value once, at its first place.

@@ -14,6 +14,8 @@ fn with_policy() -> Tree {
     let mut tree = base();
     put(&mut tree, "/etc/selinux/config", file("SELINUX=permissive\nSELINUXTYPE=own\n"));
     put(&mut tree, "/etc/selinux/own/contexts/files/file_contexts", file(RULES));
+    put(&mut tree, "/etc/selinux/own/contexts/files/file_contexts.subs_dist", file("/etc/init.d /usr/bin\n"));
+    put(&mut tree, "/etc/init.d/script", file("#!"));
     tree
 }
 
@@ -72,6 +74,8 @@ fn every_file_of_the_disk_has_its_label() {
         (&format!("{deployment}/usr/etc/ssh/sshd_config"), "ssh_t"),
         (&format!("{deployment}/etc/ssh/sshd_config"), "ssh_t"),
         (&format!("{deployment}/etc/empty"), "etc_t"),
+        (&format!("{deployment}/usr/etc/init.d/script"), "etc_t"),
+        (&format!("{deployment}/etc/init.d/script"), "bin_t"),
         (&format!("{deployment}/home"), "default_t"),
     ] {
         assert_eq!(label(&sysroot.root, at).as_deref(), Some(format!("{wanted}\0").as_str()), "{at}");
