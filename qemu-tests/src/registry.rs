@@ -120,9 +120,9 @@ impl Registry {
             let content = base64(&fs::read(from).with_context(|| from.display().to_string())?)?;
             Ok(format!("f~ {path} {mode} root root - {content}\n"))
         };
-        let login = file("/run/ostree/auth.json", "0600", &auth_file(scratch, host, LOGIN)?)?;
+        let login = file("/etc/ostree/auth.json", "0600", &auth_file(scratch, host, LOGIN)?)?;
         let authority = file(&format!("{folder}/ca.crt"), "0644", &self.certificates.join("ca.crt"))?;
-        Ok(format!("d /run/ostree 0755 root root\n{login}d {folder} 0755 root root\n{authority}"))
+        Ok(format!("d /etc/ostree 0755 root root\n{login}d {folder} 0755 root root\n{authority}"))
     }
 }
 

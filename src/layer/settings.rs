@@ -48,12 +48,14 @@ impl Produced {
         self.put(path, text)
     }
 
-    /// Puts lines before those that the layers below have there: a base that was made by Basalt has such files, too.
-    fn prepend(&mut self, path: &TreePath, mut text: String, below: &Tree) -> Result<()> {
-        if let Some(content) = below.file(path) {
-            text.push_str(&String::from_utf8_lossy(&content.bytes()?));
-        }
-        self.replace(path, text, below)
+    /// Puts lines before those that the layers below have there, unless they have them already: a base that was made by Basalt has such
+    /// files, too.
+    fn prepend(&mut self, path: &TreePath, text: String, below: &Tree) -> Result<()> {
+        let Some(content) = below.file(path) else { return self.put(path, text) };
+        let before = String::from_utf8_lossy(&content.bytes()?).into_owned();
+        let known: Vec<_> = before.lines().collect();
+        let new: String = text.split_inclusive('\n').filter(|line| !known.contains(&line.trim_end_matches('\n'))).collect();
+        self.replace(path, new + &before, below)
     }
 
     fn put(&mut self, path: &TreePath, text: String) -> Result<()> {

@@ -15,8 +15,9 @@ use anyhow::Result;
 use super::residue;
 use crate::tree::{Meta, Tree, TreePath};
 
-/// Taken out beside what no base keeps: what programs that make or run containers leave. A resolver's link stays.
-const REMOVED: [&str; 4] = [".dockerenv", "var/tmp/*", "sysroot/*", "boot/efi/*"];
+/// Taken out beside what no base keeps: what programs that make or run containers leave, and partitions that
+/// are another disk's. A resolver's link stays.
+const REMOVED: [&str; 5] = [".dockerenv", "etc/fstab", "var/tmp/*", "sysroot/*", "boot/efi/*"];
 
 /// Puts the tree of a system in order; `time` is the image's.
 fn normalise(tree: &mut Tree, time: i64) -> Result<()> {
