@@ -29,6 +29,18 @@ pub struct BadLock {
     pub why: String,
 }
 
+/// The first locks knew only Debian's packages as bases, and did not say so. Whether this is one: it says so then.
+fn tell_debian(table: &mut toml::Table) -> bool {
+    let sections = table.get_mut("architecture").and_then(toml::Value::as_table_mut);
+    let bases = sections.into_iter().flat_map(|sections| sections.iter_mut()).filter_map(|(_, section)| section.get_mut("base"));
+    let mut told = false;
+    for base in bases.filter_map(toml::Value::as_table_mut).filter(|base| !base.contains_key("kind")) {
+        base.insert("kind".to_owned(), "debian".into());
+        told = true;
+    }
+    told
+}
+
 impl Lock {
     /// Reads a lock. Every unknown key, malformed digest, doubled package or path that climbs is an error; none is a panic.
     ///
@@ -42,7 +54,7 @@ impl Lock {
             BadLock { line, column, why: error.message().trim().replace('\n', ", ") }
         };
         // The version first: another version may have other keys.
-        let table: toml::Table = toml::from_str(text).map_err(bad)?;
+        let mut table: toml::Table = toml::from_str(text).map_err(bad)?;
         match table.get("version").and_then(toml::Value::as_integer) {
             Some(version) if version == i64::from(VERSION) => {}
             found => {
@@ -50,7 +62,8 @@ impl Lock {
                 return Err(BadLock { line: 1, column: 1, why: format!("needed version = {VERSION}, found {found}") });
             }
         }
-        let mut lock: Self = toml::from_str(text).map_err(bad)?;
+        // Places are known only of what stands in the text.
+        let mut lock: Self = if tell_debian(&mut table) { table.try_into() } else { toml::from_str(text) }.map_err(bad)?;
         lock.examine().map_err(|why| BadLock { line: 1, column: 1, why })?;
         lock.architecture.values_mut().for_each(super::Section::sort);
         Ok(lock)
@@ -170,6 +183,14 @@ mod tests {
         lock.architecture.values_mut().for_each(|section| section.packages.reverse());
         assert_eq!(lock.to_text(), text, "the order of the packages in memory does not matter");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_lock_that_says_no_kind_is_of_debian() {
+        let good = lock(section()).to_text();
+        let old = good.replacen("kind = \"debian\"\n", "", 1);
+        assert_ne!(old, good);
+        assert_eq!(Lock::parse(&old), Lock::parse(&good));
     }
 
     #[test]

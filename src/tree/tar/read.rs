@@ -457,6 +457,10 @@ fn without_nul(mut bytes: Vec<u8>) -> Vec<u8> {
 
 fn tree_path(bytes: Vec<u8>) -> Result<TreePath, Problem> {
     let text = String::from_utf8(bytes).map_err(|_| Problem::NotUtf8("the name"))?;
+    // Some programs name the root so.
+    if text == "/" {
+        return Ok(TreePath::root());
+    }
     if text.starts_with('/') {
         return Err(Problem::Absolute);
     }

@@ -163,7 +163,10 @@ mod tests {
         }
         // What a layer has itself is not taken away by its own whiteout.
         assert_eq!(paths(&lay_all(&[lower, &["a/x", "a/.wh.x", ".wh.b", ".wh.c"]]).unwrap()), ["/a", "/a/x", "/a/y"]);
-        assert!(matches!(lay_all(&[&["a/.wh."]]), Err(TarError::Member { problem: Problem::Whiteout, .. })));
+        for nothing in ["a/.wh.", "a/.wh..", "a/.wh..."] {
+            assert!(matches!(lay_all(&[&[nothing]]), Err(TarError::Member { problem: Problem::Whiteout, .. })), "{nothing}");
+        }
+        assert_eq!(paths(&lay_all(&[&["/", "a"]]).unwrap()), ["/a"], "some programs name the root so");
     }
 
     #[test]
