@@ -38,8 +38,8 @@ pub struct SignerArgs {
     /// output, DER or base64
     #[arg(long, value_name = "COMMAND")]
     image_command: Option<String>,
-    /// The repository that the image is signed for [default: the one of
-    /// [update] image]
+    /// The repository that the image is signed for [default: that from
+    /// which the recipe says nodes are updated]
     #[arg(long, value_name = "REGISTRY/PATH")]
     repository: Option<String>,
 }

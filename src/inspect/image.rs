@@ -95,7 +95,7 @@ pub fn first_difference(wanted: &Path, found: &Path) -> Result<Option<String>> {
 /// Inspects the archive or folder at `path`.
 ///
 /// # Errors
-/// [`Kind::Input`]: it is not there, or none; [`Kind::Verification`]: a document is not that of its digest.
+/// [`crate::failure::Kind::Input`]: it is not there, or none; [`crate::failure::Kind::Verification`]: a document is not that of its digest.
 pub fn inspect(path: &Path) -> Result<Images> {
     let layout = Layout::open(path)?;
     let format = layout.transport();

@@ -7,7 +7,7 @@
 //! /etc/containers/registries.d/basalt.yaml   signatures lie beside images in their registry (containers-registries.d(5))
 //! ```
 //!
-//! ostree-ext verifies the commit in an image by the remote when the image's name says so ([`reference`]); skopeo, which fetches for
+//! ostree-ext verifies the commit in an image by the remote when the image's name says so ([`reference()`]); skopeo, which fetches for
 //! it, reads the policy whatever the name says.
 
 use anyhow::{Context, Result};
