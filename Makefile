@@ -34,7 +34,7 @@ cli: programs
 	cargo test --release --locked -p qemu-tests -- --test-threads=1 cli_
 # Half of the time for each of two processors.
 VM := cargo test --release --locked -p qemu-tests
-FIRST := --test=vm_ci --test=vm_signed --test=vm_update
+FIRST := --test=vm_signed --test=vm_update
 OTHERS = $(filter-out $(FIRST),$(patsubst qemu-tests/tests/%.rs,--test=%,$(wildcard qemu-tests/tests/vm_*.rs)))
 vm: programs
 	$(VM) --no-run
