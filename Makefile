@@ -32,9 +32,9 @@ unit:
 	cargo test --release --locked
 cli: programs
 	cargo test --release --locked -p qemu-tests -- --test-threads=1 cli_
-# Half of the time for each of two processors.
+# The longest case has one processor, the others share the second.
 VM := cargo test --release --locked -p qemu-tests
-FIRST := --test=vm_signed --test=vm_update
+FIRST := --test=vm_update
 OTHERS = $(filter-out $(FIRST),$(patsubst qemu-tests/tests/%.rs,--test=%,$(wildcard qemu-tests/tests/vm_*.rs)))
 vm: programs
 	$(VM) --no-run

@@ -100,7 +100,7 @@ fn refuses(vm: &mut Running, factory: &Factory, tag: &str, words: &[&str]) -> Re
 }
 
 #[test]
-fn vm_a_node_takes_what_is_signed_and_nothing_else() -> Result<()> {
+fn soak_a_node_takes_what_is_signed_and_nothing_else() -> Result<()> {
     let factory = Factory::new()?;
     let Factory { trusted, foreign, .. } = &factory;
     factory.build("0.1.0", trusted, trusted, "raw", "node")?;
