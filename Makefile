@@ -32,9 +32,9 @@ unit:
 	cargo test --release --locked
 cli: programs
 	cargo test --release --locked -p qemu-tests -- --test-threads=1 cli_
-# The longest case has one processor, the others share the second.
+# Two lanes, a processor each: the cases that update a node, and the others.
 VM := cargo test --release --locked -p qemu-tests
-FIRST := --test=vm_update
+FIRST := --test=vm_update --test=vm_signed
 OTHERS = $(filter-out $(FIRST),$(patsubst qemu-tests/tests/%.rs,--test=%,$(wildcard qemu-tests/tests/vm_*.rs)))
 vm: programs
 	$(VM) --no-run
