@@ -35,6 +35,6 @@ pub use signing::{Agent, Signer, demanding};
 pub use snippets::{Provided, Script, System};
 pub use ssh::{SshKey, free_port};
 pub use tool::run;
-pub use update::Update;
+pub use update::Factory;
 pub use venv::{run_program, venv};
 pub use warm::{Warm, assert_whole, manifest};
