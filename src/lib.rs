@@ -65,6 +65,7 @@ pub mod pipeline;
 pub mod registry;
 pub mod sign;
 pub mod inspect;
+pub mod kmod;
 pub mod vm;
 
 // Leaves.

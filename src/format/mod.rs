@@ -11,5 +11,8 @@ pub mod extents;
 pub mod fat;
 pub mod file_contexts;
 pub mod gpt;
+pub mod kernel_image;
+pub mod module;
 pub mod oci;
 pub mod qcow2;
+pub mod symvers;
