@@ -11,5 +11,6 @@ pub mod extents;
 pub mod fat;
 pub mod file_contexts;
 pub mod gpt;
+pub mod modules_index;
 pub mod oci;
 pub mod qcow2;
