@@ -13,6 +13,7 @@ pub mod file_contexts;
 pub mod gpt;
 pub mod kernel_image;
 pub mod module;
+pub mod modules_index;
 pub mod oci;
 pub mod qcow2;
 pub mod symvers;

@@ -15,6 +15,7 @@ mod inputs;
 mod inspect;
 mod layers;
 mod mirror;
+mod modules_index;
 mod oci;
 mod readback;
 mod recipes;
