@@ -6,8 +6,10 @@
 //! folder of small real files in `fuzz/corpus/`.
 
 mod disks;
+mod profiles;
 
 pub use disks::{ext4, fat, gpt, qcow2};
+pub use profiles::tuned_profile;
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -35,7 +37,7 @@ use crate::draft;
 pub type Reader = fn(&[u8]) -> bool;
 
 /// All of them, by the name of their corpus.
-pub const ALL: [(&str, Reader); 16] = [
+pub const ALL: [(&str, Reader); 17] = [
     ("recipe", recipe),
     ("lock", lock),
     ("plan", plan),
@@ -52,6 +54,7 @@ pub const ALL: [(&str, Reader); 16] = [
     ("oci_layer", oci_layer),
     ("signature", signature),
     ("image_layer", image_layer),
+    ("tuned_profile", profiles::tuned_profile),
 ];
 
 /// A recipe: checked, every problem rendered.
