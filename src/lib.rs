@@ -31,6 +31,7 @@
 //! | [`store`] | the cache: blobs by digest, folders by the hash of what they are made from |
 //! | [`host`] | the machine that builds: programs, interrupts, space |
 //! | [`progress`] | what happens, as typed events to one sink |
+//! | [`tuned`] | tuned's profiles: what the tuned of an image makes of them |
 //!
 //! Beside this crate: `firstboot/` (the agent on the node), `firstboot/contract/` (the types that both sides share),
 //! `firstboot/container/` (the node's update client, a workspace of its own), `overlays/` (trees that become part of this program),
@@ -77,3 +78,4 @@ pub mod host;
 pub mod progress;
 pub mod store;
 pub mod tree;
+pub mod tuned;

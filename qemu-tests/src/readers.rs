@@ -7,9 +7,11 @@
 
 mod disks;
 mod kernel;
+mod profiles;
 
 pub use disks::{ext4, fat, gpt, qcow2};
-pub use kernel::modules_index;
+pub use kernel::{kernel_image, kernel_module, module_signature, modules_index, symvers};
+pub use profiles::tuned_profile;
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -37,7 +39,7 @@ use crate::draft;
 pub type Reader = fn(&[u8]) -> bool;
 
 /// All of them, by the name of their corpus.
-pub const ALL: [(&str, Reader); 17] = [
+pub const ALL: [(&str, Reader); 21] = [
     ("recipe", recipe),
     ("lock", lock),
     ("plan", plan),
@@ -55,6 +57,11 @@ pub const ALL: [(&str, Reader); 17] = [
     ("signature", signature),
     ("image_layer", image_layer),
     ("modules_index", modules_index),
+    ("kernel_module", kernel_module),
+    ("module_signature", module_signature),
+    ("symvers", symvers),
+    ("kernel_image", kernel_image),
+    ("tuned_profile", tuned_profile),
 ];
 
 /// A recipe: checked, every problem rendered.

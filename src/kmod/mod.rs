@@ -22,6 +22,6 @@ mod verify;
 mod tests;
 
 pub use facts::Facts;
-pub use keyring::Keyring;
+pub use keyring::{Keyring, Signed};
 pub use prove::{Finding, Kernel, prove};
 pub use symbols::Symbols;

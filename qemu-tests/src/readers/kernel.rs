@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use basalt::format::modules_index::{Index, Layout, Module, ModulePath, SearchOrder, Trie};
+use basalt::format::{kernel_image, module, symvers};
+use basalt::kmod::{Facts, Keyring, Signed};
 
 /// An index of kernel modules: one `.bin` file, or the text files as head(1) shows several (`==> modules.dep <==`). What is read is
 /// written and read again as the same, in each layout; so is what comes out when the first module is replaced and another one added.
@@ -57,5 +59,40 @@ fn trie(bytes: &[u8]) -> bool {
         let written = trie.write(layout).expect("as small as it was");
         assert_eq!(Trie::read(&written).expect("our own file").0, trie);
     }
+    true
+}
+
+/// A kernel module, perhaps packed and signed: what it says does not depend on a signature behind it.
+pub fn kernel_module(bytes: &[u8]) -> bool {
+    let Ok(facts) = Facts::read("updates/case.ko", bytes, None) else { return false };
+    let unpacked = module::unpack(bytes).expect("it was read");
+    let object = module::signature::split(&unpacked).map_or(&*unpacked, |(object, _)| object);
+    let signed = [object, &module::signature::trailer(b"DER")].concat();
+    assert_eq!(Facts::read("updates/case.ko", &signed, None).expect("it is the same object"), facts);
+    true
+}
+
+/// The PKCS#7 of a module's signature, by a key that nobody has.
+pub fn module_signature(bytes: &[u8]) -> bool {
+    matches!(Keyring::default().verify(b"object", bytes), Signed::Stranger(_))
+}
+
+/// Module.symvers.
+pub fn symvers(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    let Ok(symbols) = symvers::parse(text) else { return false };
+    let line = |symbol: &symvers::Symbol<'_>| {
+        let export = if symbol.gpl { "EXPORT_SYMBOL_GPL" } else { "EXPORT_SYMBOL" };
+        format!("{:#010x}\t{}\t{}\t{export}\t{}\n", symbol.crc, symbol.name, symbol.owner, symbol.namespace)
+    };
+    let written: String = symbols.iter().map(line).collect();
+    assert_eq!(symvers::parse(&written).expect("what was read can be written"), symbols);
+    true
+}
+
+/// A kernel that a boot loader starts, and the certificates in it.
+pub fn kernel_image(bytes: &[u8]) -> bool {
+    let Ok(kernel) = kernel_image::unpack(bytes) else { return false };
+    Keyring::of_kernel(&kernel);
     true
 }

@@ -24,5 +24,6 @@ mod same_bytes;
 mod signals;
 mod signatures;
 mod space;
+mod tuned_profiles;
 mod verify;
 mod words;
