@@ -27,10 +27,12 @@
 //! | **leaves** | **know nothing of recipes** |
 //! | [`architecture`], [`digest`], [`failure`] | words that everything speaks |
 //! | [`tree`] | files in memory, as an image has them; tar and text in and out |
-//! | [`format`](mod@format) | byte formats: ext4, FAT, GPT, qcow2, boot entries, OCI documents |
+//! | [`format`](mod@format) | byte formats: ext4, FAT, GPT, qcow2, boot entries, OCI documents, kernel modules and their index |
 //! | [`store`] | the cache: blobs by digest, folders by the hash of what they are made from |
 //! | [`host`] | the machine that builds: programs, interrupts, space |
 //! | [`progress`] | what happens, as typed events to one sink |
+//! | [`kmod`] | kernel modules that others built, and the proof that a kernel loads them |
+//! | [`tuned`] | tuned's profiles: what the tuned of an image makes of them |
 //!
 //! Beside this crate: `firstboot/` (the agent on the node), `firstboot/contract/` (the types that both sides share),
 //! `firstboot/container/` (the node's update client, a workspace of its own), `overlays/` (trees that become part of this program),
@@ -73,6 +75,8 @@ pub mod digest;
 pub mod failure;
 pub mod format;
 pub mod host;
+pub mod kmod;
 pub mod progress;
 pub mod store;
 pub mod tree;
+pub mod tuned;

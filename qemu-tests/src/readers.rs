@@ -6,8 +6,12 @@
 //! folder of small real files in `fuzz/corpus/`.
 
 mod disks;
+mod kernel;
+mod profiles;
 
 pub use disks::{ext4, fat, gpt, qcow2};
+pub use kernel::{kernel_image, kernel_module, module_signature, modules_index, symvers};
+pub use profiles::tuned_profile;
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -35,7 +39,7 @@ use crate::draft;
 pub type Reader = fn(&[u8]) -> bool;
 
 /// All of them, by the name of their corpus.
-pub const ALL: [(&str, Reader); 16] = [
+pub const ALL: [(&str, Reader); 21] = [
     ("recipe", recipe),
     ("lock", lock),
     ("plan", plan),
@@ -52,6 +56,12 @@ pub const ALL: [(&str, Reader); 16] = [
     ("oci_layer", oci_layer),
     ("signature", signature),
     ("image_layer", image_layer),
+    ("modules_index", modules_index),
+    ("kernel_module", kernel_module),
+    ("module_signature", module_signature),
+    ("symvers", symvers),
+    ("kernel_image", kernel_image),
+    ("tuned_profile", tuned_profile),
 ];
 
 /// A recipe: checked, every problem rendered.

@@ -1,24 +1,34 @@
-//! Compressed streams: gzip and zstd are recognised by their first bytes, whatever they are called. What comes out is limited, because a
+//! Compressed streams: gzip, xz and zstd are recognised by their first bytes, whatever they are called. What comes out is limited, because a
 //! few bytes can be blown up to fill any disk.
 //!
-//! Sources: RFC 1952, RFC 8878.
+//! Sources: RFC 1952, RFC 8878, the .xz file format.
 
 use std::io::{self, BufRead, Read};
 
 use flate2::bufread::MultiGzDecoder;
+use liblzma::bufread::XzDecoder;
+use liblzma::stream::{CONCATENATED, Stream};
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
 const GZIP: &[u8] = b"\x1f\x8b";
+const XZ: &[u8] = b"\xfd7zXZ\0";
 const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd";
 /// So many bytes may come out of any stream.
 const FREE: u64 = 64 << 20;
 /// And so many more for each byte of it. Systems are compressed to a third, their emptiest files to a hundredth.
 const RATIO: u64 = 100;
+/// What xz may use: four times what its best preset asks for.
+const XZ_MEMORY: u64 = 256 << 20;
 
 /// How many bytes a stream of `len` bytes may be unpacked to.
 pub fn limit(len: u64) -> u64 {
     FREE + len.saturating_mul(RATIO)
+}
+
+/// Whether bytes begin as a compressed stream does.
+pub fn is_packed(bytes: &[u8]) -> bool {
+    [GZIP, XZ, ZSTD].iter().any(|magic| bytes.starts_with(magic))
 }
 
 /// The bytes of `input`, unpacked when it is compressed. More than [`limit`] of its `len` bytes is an error.
@@ -29,6 +39,9 @@ pub fn unpack<'a>(mut input: impl BufRead + 'a, len: u64) -> io::Result<Box<dyn 
     let beginning = input.fill_buf()?;
     let decoder: Box<dyn Read + 'a> = if beginning.starts_with(GZIP) {
         Box::new(MultiGzDecoder::new(input))
+    } else if beginning.starts_with(XZ) {
+        let stream = Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED).map_err(io::Error::other)?;
+        Box::new(XzDecoder::new_stream(input, stream))
     } else if beginning.starts_with(ZSTD) {
         Box::new(Zstd { input, frame: FrameDecoder::new(), open: false })
     } else {
@@ -120,6 +133,12 @@ mod tests {
         ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest)
     }
 
+    fn xz(bytes: &[u8]) -> Vec<u8> {
+        let mut out = liblzma::write::XzEncoder::new(Vec::new(), 0);
+        out.write_all(bytes).unwrap();
+        out.finish().unwrap()
+    }
+
     fn unpacked(bytes: &[u8]) -> io::Result<Vec<u8>> {
         let mut out = Vec::new();
         unpack(bytes, bytes.len() as u64)?.read_to_end(&mut out)?;
@@ -129,10 +148,10 @@ mod tests {
     #[test]
     fn each_kind_gives_its_bytes_also_in_pieces() {
         let bytes: Vec<u8> = (0..200_000_u32).flat_map(u32::to_le_bytes).collect();
-        for packed in [bytes.clone(), gzip(&bytes), zstd(&bytes)] {
+        for packed in [bytes.clone(), gzip(&bytes), xz(&bytes), zstd(&bytes)] {
             assert!(unpacked(&packed).unwrap() == bytes);
         }
-        for pack in [gzip, zstd] {
+        for pack in [gzip, xz, zstd] {
             assert_eq!(unpacked(&[pack(b"one "), pack(b"two")].concat()).unwrap(), b"one two");
         }
         let skippable = [&[0x50, 0x2a, 0x4d, 0x18, 2, 0, 0, 0, 9, 9][..], &zstd(b"x")].concat();
@@ -142,7 +161,7 @@ mod tests {
     #[test]
     fn what_is_cut_off_or_altered_is_an_error() {
         let bytes = vec![1; 100_000];
-        for packed in [gzip(&bytes), zstd(&bytes)] {
+        for packed in [gzip(&bytes), xz(&bytes), zstd(&bytes)] {
             assert!(unpacked(&packed[..packed.len() - 3]).is_err());
         }
         let mut altered = gzip(&bytes);

@@ -11,7 +11,7 @@
 //! What libselinux takes from PCRE2 is compiled by `regex`, whose time is linear. What the two would read differently (lookaround,
 //! possessive quantifiers, ranges that look like set operations) is refused.
 
-mod pattern;
+pub(crate) mod pattern;
 mod rule;
 mod substitution;
 #[cfg(test)]

@@ -1,0 +1,66 @@
+//! Who exports what: the kernel, its own modules, and those that are laid over them.
+
+use std::collections::HashMap;
+
+use crate::format::symvers;
+
+/// A symbol that somebody exports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Symbol {
+    /// Checksum of its type; none where the kernel has no modversions.
+    pub crc: Option<u32>,
+    /// For modules under the GPL only.
+    pub gpl: bool,
+    /// Who uses it must import this; empty: anybody may.
+    pub namespace: Box<str>,
+    /// `vmlinux`, or a module's name.
+    pub owner: Box<str>,
+}
+
+/// Symbols by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Symbols {
+    by_name: HashMap<Box<str>, Symbol>,
+}
+
+/// How the kernel itself is named among owners.
+pub const KERNEL: &str = "vmlinux";
+
+impl Symbols {
+    /// Of a kernel's `Module.symvers`. Modules are named as the kernel names them.
+    pub fn of_kernel(symvers: &[symvers::Symbol<'_>]) -> Self {
+        // Zero is what modpost writes without modversions; no type has it.
+        let symbol = |found: &symvers::Symbol<'_>| Symbol {
+            crc: (found.crc != 0).then_some(found.crc),
+            gpl: found.gpl,
+            namespace: found.namespace.into(),
+            owner: owner(found.owner).into(),
+        };
+        Self { by_name: symvers.iter().map(|found| (found.name.into(), symbol(found))).collect() }
+    }
+
+    /// The one of this name.
+    pub fn get(&self, name: &str) -> Option<&Symbol> {
+        self.by_name.get(name)
+    }
+
+    /// Adds a symbol; of those of one name the last counts.
+    pub fn insert(&mut self, name: &str, symbol: Symbol) {
+        self.by_name.insert(name.into(), symbol);
+    }
+
+    /// Forgets what an owner exports; answers it, by name.
+    pub fn take(&mut self, owner: &str) -> Vec<(Box<str>, Symbol)> {
+        let mut taken: Vec<_> = self.by_name.extract_if(|_, symbol| *symbol.owner == *owner).collect();
+        taken.sort_by(|one, other| one.0.cmp(&other.0));
+        taken
+    }
+}
+
+/// `drivers/net/foo-bar` is the module `foo_bar`.
+fn owner(path: &str) -> String {
+    match path {
+        KERNEL => KERNEL.to_owned(),
+        _ => path.rsplit('/').next().unwrap_or_default().replace('-', "_"),
+    }
+}
