@@ -39,7 +39,7 @@ use crate::draft;
 pub type Reader = fn(&[u8]) -> bool;
 
 /// All of them, by the name of their corpus.
-pub const ALL: [(&str, Reader); 21] = [
+pub const ALL: [(&str, Reader); 22] = [
     ("recipe", recipe),
     ("lock", lock),
     ("plan", plan),

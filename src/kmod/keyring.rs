@@ -62,10 +62,7 @@ impl Keyring {
         let mut at = 0;
         while let Some(found) = kernel[at..].iter().position(|byte| *byte == 0x30) {
             at += found;
-            at += match ring.certificate_at(&kernel[at..]) {
-                Some(len) => len,
-                None => 1,
-            };
+            at += ring.certificate_at(&kernel[at..]).unwrap_or(1);
         }
         ring
     }

@@ -218,7 +218,9 @@ fn header(text: &str) -> Option<&str> {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Vec<(String, Vec<(String, String, usize)>)> {
+    type Shown = (String, Vec<(String, String, usize)>);
+
+    fn read(text: &str) -> Vec<Shown> {
         let document = parse(text, Format::Profile).unwrap();
         let options = |section: Section| {
             let each = |entry: Entry| (entry.name, entry.value.unwrap_or_else(|| "-".into()), entry.line);
