@@ -1,41 +1,44 @@
-//! Debian's kernel package, for its modules.
+//! The kernel of the reference image's suite, as Debian packages it.
 
-use std::fs::{self, File};
-use std::path::PathBuf;
-use std::process::Command;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
-use basalt::source::debian::control::stanzas;
-use nix::fcntl::{Flock, FlockArg};
+use anyhow::{Context, Result, ensure};
 
-use crate::{Scratch, repository, run};
+use crate::unpacked::unpacked;
 
-/// The package that depends on the newest one.
-const PACKAGE: &str = "linux-image-amd64";
+/// Where its files are.
+#[derive(Clone, Debug)]
+pub struct KernelPackage {
+    /// `6.12.117+deb13-amd64`
+    pub release: String,
+    /// `/usr/lib/modules/RELEASE`, without an index.
+    pub modules: PathBuf,
+    /// `/boot/vmlinuz-RELEASE`
+    pub image: PathBuf,
+    /// `Module.symvers` of its headers.
+    pub symvers: PathBuf,
+}
 
-/// The folder `/lib/modules/RELEASE` of this machine's Debian, unpacked into the target folder. There is no index in it.
-pub fn kernel_modules() -> Result<PathBuf> {
-    let folder = repository().join("target/kernel-package");
-    fs::create_dir_all(&folder)?;
-    let _lock = Flock::lock(File::create(folder.join(".lock"))?, FlockArg::LockExclusive).map_err(|(_, error)| error)?;
-    let unpacked = folder.join("unpacked");
-    if !unpacked.exists() {
-        let scratch = Scratch::new()?;
-        let text = run(Command::new("apt-cache").args(["show", "--no-all-versions", PACKAGE]))?;
-        let depends = stanzas(&text).next().and_then(|stanza| stanza.get("Depends").map(str::to_owned));
-        let depends = depends.with_context(|| format!("{PACKAGE} depends on nothing"))?;
-        let name = depends.split([' ', ',']).next().unwrap_or_default();
-        run(Command::new("apt-get").args(["-o", "APT::Sandbox::User=", "download", name]).current_dir(scratch.path()))?;
-        let entries = fs::read_dir(scratch.path())?.collect::<Result<Vec<_>, _>>()?;
-        let package = entries.iter().map(fs::DirEntry::path).find(|path| path.extension().is_some_and(|end| end == "deb"));
-        let package = package.context("apt-get download left no package")?;
-        let to = folder.join("new");
-        let _ = fs::remove_dir_all(&to);
-        run(Command::new("dpkg-deb").arg("--extract").arg(package).arg(&to))?;
-        fs::rename(to, &unpacked)?;
+/// Kernel, modules and what they export, fetched once.
+pub fn kernel_package() -> Result<KernelPackage> {
+    let wanted =
+        |name: &str| ["linux-image-6", "linux-headers-6"].iter().any(|begin| name.starts_with(begin)) && name.ends_with("-amd64");
+    let root = unpacked("kernel-package", &["linux-image-amd64", "linux-headers-amd64"], wanted)?;
+    let all = ["lib/modules", "usr/lib/modules"].map(|path| root.join(path)).into_iter().find(|path| path.is_dir());
+    let modules = only(&all.with_context(|| format!("{} has no modules", root.display()))?)?;
+    let release = modules.file_name().context("a release")?.to_string_lossy().into_owned();
+    let image = root.join(format!("boot/vmlinuz-{release}"));
+    let symvers = root.join(format!("usr/src/linux-headers-{release}/Module.symvers"));
+    for path in [&image, &symvers] {
+        ensure!(path.is_file(), "{} is not there", path.display());
     }
-    let modules = ["lib/modules", "usr/lib/modules"].map(|path| unpacked.join(path)).into_iter().find(|path| path.is_dir());
-    let modules = modules.with_context(|| format!("{} has no modules", unpacked.display()))?;
-    let entry = fs::read_dir(&modules)?.next().with_context(|| modules.display().to_string())??;
-    Ok(entry.path())
+    Ok(KernelPackage { release, modules, image, symvers })
+}
+
+/// The one entry of a folder.
+fn only(folder: &Path) -> Result<PathBuf> {
+    let entries = fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
+    ensure!(entries.len() == 1, "{}: needed one entry, found {}", folder.display(), entries.len());
+    Ok(entries[0].path())
 }

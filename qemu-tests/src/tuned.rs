@@ -3,45 +3,15 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use anyhow::{Context, Result};
-use basalt::architecture::Architecture;
-use basalt::progress::Quiet;
-use basalt::source::debian::{self, Request};
-use basalt::store::Store;
+use anyhow::Result;
 use basalt::tuned::Root;
 
-use crate::tool::run;
-use crate::{Scratch, repository};
-
-/// The suite of the reference image.
-const SUITE: &str = "trixie";
+use crate::unpacked::unpacked;
 
 /// The folder with the files of the package. It is fetched once.
 pub fn tuned() -> Result<PathBuf> {
-    let folder = repository().join("target/tuned").join(SUITE);
-    if folder.is_dir() {
-        return Ok(folder);
-    }
-    let scratch = Scratch::new()?;
-    let store = Store::open(&scratch.folder("store")?)?;
-    let request = Request {
-        suite: SUITE.into(),
-        components: vec!["main".into()],
-        architecture: Architecture::Amd64,
-        packages: vec!["tuned".into()],
-        mirror: None,
-        keyring: None,
-    };
-    let resolved = debian::resolve(&request, &store, &Quiet)?;
-    let package = resolved.packages.into_iter().find(|package| package.name == "tuned").context("tuned is no package")?;
-    debian::fetch(std::slice::from_ref(&package), None, &store, &Quiet, false)?;
-    let made = folder.with_extension(format!("{}.new", std::process::id()));
-    fs::create_dir_all(&made)?;
-    run(Command::new("dpkg-deb").arg("--extract").arg(store.blob_path(&package.sha256)).arg(&made))?;
-    fs::rename(&made, &folder)?;
-    Ok(folder)
+    unpacked("tuned", &["tuned"], |name| name == "tuned")
 }
 
 /// A folder as the root of an image.

@@ -136,9 +136,7 @@ impl fmt::Display for Finding {
 /// kernel has, the kernel's is forgotten.
 pub fn prove(kernel: &Kernel, modules: &[Facts]) -> Vec<Vec<Finding>> {
     let mut symbols = kernel.symbols.clone();
-    for facts in modules.iter().filter(|facts| kernel.modules.contains(&facts.name)) {
-        symbols.take(&facts.name);
-    }
+    symbols.forget(&modules.iter().map(|facts| facts.name.as_str()).filter(|name| kernel.modules.contains(*name)).collect());
     for facts in modules {
         for gift in &facts.gives {
             let owner = facts.name.as_str().into();

@@ -1,6 +1,6 @@
 //! Who exports what: the kernel, its own modules, and those that are laid over them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::format::symvers;
 
@@ -49,11 +49,9 @@ impl Symbols {
         self.by_name.insert(name.into(), symbol);
     }
 
-    /// Forgets what an owner exports; answers it, by name.
-    pub fn take(&mut self, owner: &str) -> Vec<(Box<str>, Symbol)> {
-        let mut taken: Vec<_> = self.by_name.extract_if(|_, symbol| *symbol.owner == *owner).collect();
-        taken.sort_by(|one, other| one.0.cmp(&other.0));
-        taken
+    /// Forgets what these owners export.
+    pub fn forget(&mut self, owners: &BTreeSet<&str>) {
+        self.by_name.retain(|_, symbol| !owners.contains(&*symbol.owner));
     }
 }
 

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use basalt::format::modules_index::{Extended, Index, Layout, Module, ModulePath, SearchOrder, Trie};
-use qemu_tests::{Scratch, kernel_modules, run};
+use qemu_tests::{Scratch, kernel_package, run};
 
 /// What is taken of the kernel: some hundred modules that depend on each other.
 const FOLDERS: [&str; 12] = [
@@ -51,7 +51,7 @@ struct Tree {
 impl Tree {
     /// With the modules in [`FOLDERS`], and depmod's index.
     fn new() -> Result<Self> {
-        let from = kernel_modules()?;
+        let from = kernel_package()?.modules;
         let release = from.file_name().context("a release")?.to_string_lossy().into_owned();
         let tree = Self { scratch: Scratch::new()?, release };
         fs::create_dir_all(tree.folder())?;
