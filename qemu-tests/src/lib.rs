@@ -40,6 +40,6 @@ pub use snippets::{Provided, Script, System};
 pub use ssh::{SshKey, free_port};
 pub use tool::run;
 pub use tuned::{Folder, tuned};
-pub use update::Factory;
+pub use update::Update;
 pub use venv::{run_program, venv};
 pub use warm::{Warm, assert_whole, manifest};

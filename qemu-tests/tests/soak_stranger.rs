@@ -8,8 +8,8 @@ use basalt::vm::{Disk, Machine, Network, SectorSize, choose_accel};
 use qemu_tests::{Basalt, Scratch, SshKey, free_port, reference_image, repository};
 
 /// Under TCG beside others.
-const BOOT: Duration = Duration::from_secs(300);
-const COMMAND: Duration = Duration::from_secs(180);
+const BOOT: Duration = Duration::from_secs(900);
+const COMMAND: Duration = Duration::from_secs(400);
 const NAME: &str = "my-node.toml";
 /// The one line that no two strangers share.
 const KEY: &str = "ssh-ed25519 AAAA... me@example";

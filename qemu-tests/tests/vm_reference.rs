@@ -10,8 +10,8 @@ use qemu_tests::{Basalt, Image, Scratch, SshKey, free_port, manifest, reference_
 use serde_json::Value;
 
 /// Under TCG beside others.
-const BOOT: Duration = Duration::from_secs(300);
-const COMMAND: Duration = Duration::from_secs(180);
+const BOOT: Duration = Duration::from_secs(900);
+const COMMAND: Duration = Duration::from_secs(400);
 const GROWTH: u64 = 2 << 30;
 const PASSWORD: &str = "cases only";
 /// Of the password.

@@ -15,7 +15,7 @@ use qemu_tests::{Image, Scratch, manifest, reference_image, run};
 use serde_json::Value;
 
 /// For the firmware, shim, GRUB and a kernel's first lines, beside others.
-const WAIT: Duration = Duration::from_secs(120);
+const WAIT: Duration = Duration::from_secs(400);
 const BLOCK: usize = 4096;
 const GRUB: &str = "::/EFI/BOOT/grubx64.efi";
 /// In the kernel's header, which the signature covers; nothing reads it at boot.
