@@ -50,6 +50,16 @@ pub fn unpack<'a>(mut input: impl BufRead + 'a, len: u64) -> io::Result<Box<dyn 
     Ok(Box::new(Limited { inner: decoder, left: limit(len), len }))
 }
 
+/// All of `bytes`, unpacked as [`unpack()`] does it.
+///
+/// # Errors
+/// As [`unpack()`], told while it is read.
+pub fn unpack_all(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut out = Vec::with_capacity(bytes.len().saturating_mul(4).min(FREE as usize));
+    unpack(bytes, bytes.len() as u64)?.read_to_end(&mut out)?;
+    Ok(out)
+}
+
 /// The frames of a zstd stream, one after another.
 struct Zstd<R> {
     input: R,
@@ -139,35 +149,29 @@ mod tests {
         out.finish().unwrap()
     }
 
-    fn unpacked(bytes: &[u8]) -> io::Result<Vec<u8>> {
-        let mut out = Vec::new();
-        unpack(bytes, bytes.len() as u64)?.read_to_end(&mut out)?;
-        Ok(out)
-    }
-
     #[test]
     fn each_kind_gives_its_bytes_also_in_pieces() {
         let bytes: Vec<u8> = (0..200_000_u32).flat_map(u32::to_le_bytes).collect();
         for packed in [bytes.clone(), gzip(&bytes), xz(&bytes), zstd(&bytes)] {
-            assert!(unpacked(&packed).unwrap() == bytes);
+            assert!(unpack_all(&packed).unwrap() == bytes);
         }
         for pack in [gzip, xz, zstd] {
-            assert_eq!(unpacked(&[pack(b"one "), pack(b"two")].concat()).unwrap(), b"one two");
+            assert_eq!(unpack_all(&[pack(b"one "), pack(b"two")].concat()).unwrap(), b"one two");
         }
         let skippable = [&[0x50, 0x2a, 0x4d, 0x18, 2, 0, 0, 0, 9, 9][..], &zstd(b"x")].concat();
-        assert_eq!(unpacked(&[zstd(b"a"), skippable].concat()).unwrap(), b"ax");
+        assert_eq!(unpack_all(&[zstd(b"a"), skippable].concat()).unwrap(), b"ax");
     }
 
     #[test]
     fn what_is_cut_off_or_altered_is_an_error() {
         let bytes = vec![1; 100_000];
         for packed in [gzip(&bytes), xz(&bytes), zstd(&bytes)] {
-            assert!(unpacked(&packed[..packed.len() - 3]).is_err());
+            assert!(unpack_all(&packed[..packed.len() - 3]).is_err());
         }
         let mut altered = gzip(&bytes);
         let middle = altered.len() - 6;
         altered[middle] ^= 1;
-        assert!(unpacked(&altered).is_err());
+        assert!(unpack_all(&altered).is_err());
     }
 
     #[test]

@@ -10,8 +10,6 @@
 //!
 //! Sources: Documentation/arch/x86/boot.rst, drivers/firmware/efi/libstub/zboot-header.S, Documentation/arch/arm64/booting.rst.
 
-use std::io::Read;
-
 use super::compressed;
 
 /// Why bytes are no kernel.
@@ -76,10 +74,7 @@ fn payload(image: &[u8], at: usize, len: usize) -> Result<Vec<u8>, BadImage> {
 }
 
 fn stream(bytes: &[u8]) -> Result<Vec<u8>, BadImage> {
-    let bad = |error: std::io::Error| BadImage(error.to_string());
-    let mut out = Vec::new();
-    compressed::unpack(bytes, bytes.len() as u64).and_then(|mut stream| stream.read_to_end(&mut out)).map_err(bad)?;
-    Ok(out)
+    compressed::unpack_all(bytes).map_err(|error| BadImage(error.to_string()))
 }
 
 fn number(image: &[u8], at: usize) -> Result<usize, BadImage> {

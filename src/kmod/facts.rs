@@ -1,7 +1,5 @@
 //! What of a module decides whether a kernel loads it, read once from its bytes, which may then be forgotten.
 
-use std::collections::BTreeMap;
-
 use super::keyring::{Keyring, Signed};
 use crate::format::module::{self, BadModule, Machine, Module, signature};
 
@@ -98,7 +96,7 @@ impl Facts {
             vermagic: info.vermagic().map(owned),
             license: info.first("license").map(owned),
             gpl: info.is_gpl_compatible(),
-            depends: info.depends().map(|name| name.replace('-', "_")).collect(),
+            depends: info.depends().map(module::canonical).collect(),
             namespaces: info.all("import_ns").map(owned).collect(),
             firmware: info.all("firmware").map(owned).collect(),
             aliases: info.all("alias").map(owned).collect(),
@@ -124,9 +122,4 @@ fn gifts(module: &Module<'_>) -> Vec<Gift> {
         namespace: found.namespace.into(),
     };
     module.exports.iter().map(gift).collect()
-}
-
-/// Modules by name; of those of one name the one that comes first.
-pub fn by_name(facts: &[Facts]) -> BTreeMap<&str, &Facts> {
-    facts.iter().rev().map(|facts| (facts.name.as_str(), facts)).collect()
 }

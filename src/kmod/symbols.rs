@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use crate::format::module::canonical;
 use crate::format::symvers;
 
 /// A symbol that somebody exports.
@@ -59,6 +60,6 @@ impl Symbols {
 fn owner(path: &str) -> String {
     match path {
         KERNEL => KERNEL.to_owned(),
-        _ => path.rsplit('/').next().unwrap_or_default().replace('-', "_"),
+        _ => canonical(path.rsplit('/').next().unwrap_or_default()),
     }
 }

@@ -18,9 +18,9 @@ mod versions;
 mod tests;
 
 use std::borrow::Cow;
-use std::io::Read;
 
-use object::read::elf::{ElfFile32, ElfFile64, FileHeader};
+use object::elf::{FileHeader32, FileHeader64};
+use object::read::elf::{ElfFile, FileHeader};
 use object::{Endianness, FileKind, Object, ObjectKind};
 
 use super::compressed;
@@ -108,22 +108,16 @@ impl<'a> Module<'a> {
     pub fn parse(bytes: &'a [u8]) -> Result<Self, BadModule> {
         let kind = FileKind::parse(bytes).map_err(|_| BadModule::Elf(beginning(bytes)))?;
         match kind {
-            FileKind::Elf64 => {
-                let file = ElfFile64::<Endianness>::parse(bytes).map_err(elf)?;
-                let header = file.elf_header();
-                let machine =
-                    Machine { number: header.e_machine(file.endian()).0, wide: true, big_endian: !file.is_little_endian() };
-                Self::read(&file, machine)
-            }
-            FileKind::Elf32 => {
-                let file = ElfFile32::<Endianness>::parse(bytes).map_err(elf)?;
-                let header = file.elf_header();
-                let machine =
-                    Machine { number: header.e_machine(file.endian()).0, wide: false, big_endian: !file.is_little_endian() };
-                Self::read(&file, machine)
-            }
+            FileKind::Elf64 => Self::of_class::<FileHeader64<Endianness>>(bytes),
+            FileKind::Elf32 => Self::of_class::<FileHeader32<Endianness>>(bytes),
             other => Err(BadModule::Elf(format!("{other:?}"))),
         }
+    }
+
+    fn of_class<H: FileHeader<Endian = Endianness>>(bytes: &'a [u8]) -> Result<Self, BadModule> {
+        let file = ElfFile::<H>::parse(bytes).map_err(elf)?;
+        let number = file.elf_header().e_machine(file.endian()).0;
+        Self::read(&file, Machine { number, wide: file.is_64(), big_endian: !file.is_little_endian() })
     }
 
     fn read(file: &impl Object<'a>, machine: Machine) -> Result<Self, BadModule> {
@@ -165,10 +159,7 @@ pub fn unpack(bytes: &[u8]) -> Result<Cow<'_, [u8]>, BadModule> {
     if !compressed::is_packed(bytes) {
         return Ok(Cow::Borrowed(bytes));
     }
-    let bad = |error: std::io::Error| BadModule::Compressed(error.to_string());
-    let mut unpacked = Vec::with_capacity(bytes.len().saturating_mul(4).min(1 << 26));
-    compressed::unpack(bytes, bytes.len() as u64).and_then(|mut stream| stream.read_to_end(&mut unpacked)).map_err(bad)?;
-    Ok(Cow::Owned(unpacked))
+    compressed::unpack_all(bytes).map(Cow::Owned).map_err(|error| BadModule::Compressed(error.to_string()))
 }
 
 /// The module's name as the kernel knows it, from the file's: `/usr/lib/modules/.../snd-hda-intel.ko.xz` is `snd_hda_intel`. None for
@@ -176,5 +167,10 @@ pub fn unpack(bytes: &[u8]) -> Result<Cow<'_, [u8]>, BadModule> {
 pub fn name_of(path: &str) -> Option<String> {
     let file = path.rsplit('/').next()?;
     let stem = [".ko", ".ko.gz", ".ko.xz", ".ko.zst"].iter().find_map(|end| file.strip_suffix(end))?;
-    (!stem.is_empty()).then(|| stem.replace('-', "_"))
+    (!stem.is_empty()).then(|| canonical(stem))
+}
+
+/// A module's name as the kernel has it: people and files write `-` for `_`.
+pub fn canonical(name: &str) -> String {
+    name.replace('-', "_")
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::format::module::canonical;
+
 /// What follows `.ko` at the end of a file's name.
 const COMPRESSED: [&str; 4] = ["", ".gz", ".xz", ".zst"];
 
@@ -60,7 +62,7 @@ impl ModulePath {
 
     /// The module's name, as the kernel and modprobe(8) know it: without ending, `_` for each `-`.
     pub fn name(&self) -> String {
-        self.stem().replace('-', "_")
+        canonical(self.stem())
     }
 
     /// The path without its ending: `extra/foo/bar-baz`.
