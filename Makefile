@@ -8,7 +8,7 @@ OUT ?= out
 BIN := target/bin
 BASALT := $(BIN)/basalt
 
-.PHONY: image test soak bench fuzz container programs packages lint unit cli vm clean
+.PHONY: image test soak bench fuzz container programs packages lint unit cli vm cases clean
 
 image: programs
 	$(BASALT) build $(RECIPE) --out $(OUT)
@@ -21,8 +21,8 @@ programs: packages
 packages:
 	@.ci/install-packages
 
-# Quick things first, virtual machines last.
-test: programs lint unit cli vm
+# Quick things first.
+test: programs lint unit cases
 lint:
 	cargo fmt --all --check
 	cargo fmt --manifest-path firstboot/container/Cargo.toml --check
@@ -33,13 +33,15 @@ unit:
 CASES := cargo test --release --locked -p qemu-tests
 cli: programs
 	$(CASES) -- --test-threads=1 cli_
-# Two lanes, a processor each: the longest case, and the others.
-FIRST := vm_update
-OTHERS = $(filter-out $(FIRST),$(basename $(notdir $(wildcard qemu-tests/tests/vm_*.rs))))
 vm: programs
+	$(CASES) -- --test-threads=1 vm_
+# Both, in two lanes, because a case keeps one processor busy: the longest here, all others there.
+FIRST := vm_update vm_ci vm_refused
+OTHERS = $(filter-out $(FIRST),$(basename $(notdir $(wildcard qemu-tests/tests/*.rs))) cli_cases)
+cases: programs
 	$(CASES) --no-run
 	$(CASES) $(FIRST:%=--test=%) -- --test-threads=1 vm_ & first=$$!; failed=0; \
-	$(CASES) $(OTHERS:%=--test=%) -- --test-threads=1 vm_ || failed=1; \
+	$(CASES) --lib $(OTHERS:%=--test=%) -- --test-threads=1 cli_ vm_ || failed=1; \
 	wait $$first || failed=1; exit $$failed
 
 # What `make test` shows once, repeated and at scale.

@@ -63,12 +63,21 @@ pub fn build(plan: &Plan, formats: &[Format], out: &Path, store: &Store, network
         let checksum = commit.checksum;
         let (tree, info) = (&tree, &info);
         let sbom = scope.spawn(move || sbom::document(&subject(plan, info, checksum, tree, packages)));
-        // A registry's layers are compressed while the disk is laid out.
+        // A registry's layers are compressed while the disk is laid out, whose node knows which of them it need not pull.
         let (wanted, layers, committed) = (formats.contains(&Format::Oci), &layers, Arc::clone(&commit));
-        let oci =
-            move || wanted.then(|| oci::layout(&oci_subject(plan, &committed, tree, layers, packages), store, sink)).transpose();
-        let oci = scope.spawn(oci);
-        let sysroot = sysroot::stage(&commit, tree, &kernel, &options(plan))?;
+        let (tell, told) = mpsc::sync_channel(1);
+        let oci = scope.spawn(move || -> Result<Option<oci::Folder>> {
+            if !wanted && !pulls(plan) {
+                return Ok(None);
+            }
+            let image = &oci_subject(plan, &committed, tree, layers, packages);
+            let packed = oci::Layers::of(image, store, sink)?;
+            tell.send(packed.held()).unwrap_or_else(|_| tracing::debug!("the disk has failed"));
+            wanted.then(|| oci::layout(image, &packed, store)).transpose()
+        });
+        // What failed there is told below.
+        let held = || if pulls(plan) { told.recv().unwrap_or_default() } else { Vec::new() };
+        let sysroot = sysroot::stage(&commit, tree, &kernel, &options(plan), held)?;
         let disk = disk::layout(trees(&sysroot), &plan.disk, &identity(plan))?;
         let output = Output::open(out)?;
         let oci = oci.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
@@ -183,6 +192,11 @@ fn produce(plan: &Plan, store: &Store, sink: &dyn Sink) -> Result<Vec<Layer>> {
         layers.push(layer::produce(wanted, &layers, store)?);
     }
     Ok(layers)
+}
+
+/// Whether the node pulls its updates from a registry.
+fn pulls(plan: &Plan) -> bool {
+    plan.update.is_some() || plan.layers.iter().any(|layer| matches!(layer.content, LayerContent::UpdateClient { .. }))
 }
 
 fn options(plan: &Plan) -> sysroot::Options {

@@ -1,21 +1,24 @@
 //! A Debian system that other programs made: mmdebstrap (apt, dpkg, dracut) a root as a tar, umoci a container image of it. What the
 //! builder makes from them is compared with what these programs put in.
 //!
-//! Its packages are those of the reference image's lock, from the cache, so that it is made without a network and only once. The
-//! image has three layers: the root; changes, which umoci finds by itself; an opaque folder.
+//! Its packages are those of the reference recipe with SELinux, as the builder locks them, so that it is made only once. The image has
+//! three layers: the root; changes, which umoci finds by itself; an opaque folder.
 
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use basalt::digest::Digest;
 use basalt::lock::{self, LockedPackage};
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::getuid;
 
-use crate::{Scratch, reference_image, repository, run};
+use crate::{Scratch, Warm, run};
+
+/// What brings SELinux to Debian, and reads labels.
+const POLICY: (&str, &str) = ("packages = [", r#"packages = ["selinux-policy-default", "selinux-utils", "policycoreutils", "#);
 
 /// What a person runs at the end of mmdebstrap for a root that OSTree can boot. `$1`: the root.
 const HOOK: &str = r#"#!/bin/sh
@@ -70,8 +73,12 @@ pub struct Foreign {
 
 /// The system, made now if its inputs are not those of the last one. It lies in the user's cache folder.
 pub fn foreign_base() -> Result<Foreign> {
-    let cache = reference_image()?.cache;
-    let lock = lock::read(&repository().join("image-recipes/gpu-node.lock"))?.context("the reference recipe has no lock")?;
+    let warm = Warm::new()?;
+    let recipe = fs::read_to_string(&warm.recipe)?;
+    ensure!(recipe.contains(POLICY.0), "the reference recipe has no {} to change", POLICY.0);
+    fs::write(&warm.recipe, recipe.replacen(POLICY.0, POLICY.1, 1))?;
+    warm.basalt(["lock"]).arg(&warm.recipe).run(&warm.scratch)?.exits(0);
+    let lock = lock::read(&warm.recipe.with_extension("lock"))?.context("no lock was written")?;
     let packages: Vec<_> = lock.architecture.into_values().flat_map(|section| section.packages).collect();
     let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
     let folder = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home).context("HOME is not set")?;
@@ -83,7 +90,9 @@ pub fn foreign_base() -> Result<Foreign> {
     let key = Digest::of_value(&(HOOK, CHANGES, digests)).to_string();
     if fs::read_to_string(folder.join("made-from")).ok().as_ref() != Some(&key) {
         let _ = fs::remove_file(folder.join("made-from"));
-        foreign.make(&cache)?;
+        // So that the cache has all packages.
+        warm.basalt(["vendor"]).arg(&warm.recipe).arg(warm.scratch.path().join("vendor")).run(&warm.scratch)?.exits(0);
+        foreign.make(&warm.cache)?;
         fs::write(folder.join("made-from"), key)?;
     }
     foreign._lock.relock(FlockArg::LockShared)?;

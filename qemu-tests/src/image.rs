@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use nix::fcntl::{Flock, FlockArg};
 
+use basalt::digest::Digest;
 use basalt::vm::{Disk, Machine, choose_accel};
 
-use crate::{Basalt, Scratch, repository};
+use crate::{Basalt, Scratch, programs, repository};
 
 /// Artefacts of the reference recipe.
 #[derive(Clone, Debug)]
@@ -30,6 +31,12 @@ pub fn reference_image() -> Result<Image> {
     let lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, error)| error).context("target/reference-image/.lock")?;
     let cache = std::env::var_os("BASALT_CACHE").map_or_else(|| folder.join("cache"), PathBuf::from);
     let image = Image { cache, folder: folder.join("out") };
+    // A plan does not say which program carries it out.
+    let (built_by, program) = (folder.join("built-by"), Digest::of(&fs::read(programs::basalt()?)?).to_string());
+    if fs::read_to_string(&built_by).ok().as_ref() != Some(&program) && image.folder.exists() {
+        fs::remove_dir_all(&image.folder)?;
+    }
+    fs::write(&built_by, program)?;
     let scratch = Scratch::new()?;
     let ran = Basalt::new(["build", "--quiet", "--format", "raw,qcow2,oci", "--out"])
         .arg(&image.folder)

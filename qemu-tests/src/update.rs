@@ -1,76 +1,121 @@
-//! The reference image's next version, as a node gets it: an OCI image in a registry, sent there by `basalt push`.
+//! What a node is offered: versions of the reference image as OCI images in a registry, sent there by `basalt push`, signed by somebody
+//! whom the node trusts, by somebody else, or by nobody.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::{Registry, Warm};
-
-/// A version that follows the reference image, built and sent by the built program.
-#[derive(Debug)]
-pub struct Update {
-    /// The reference image's commit.
-    pub from: String,
-    /// The new one, as it was built. A node boots a merge of its layers, which has the same tree.
-    pub to: String,
-    /// The registry's name of the image: the digest of its manifest.
-    pub digest: String,
-    /// Where a node finds it: `10.0.2.2:PORT/hosts/gpu-node:VERSION`.
-    pub image: String,
-    /// How a node gets at it: for the credential `tmpfiles.extra`.
-    pub tmpfiles: String,
-    _registry: Registry,
-    _warm: Warm,
-}
+use crate::{Registry, Signer, Warm, demanding};
 
 const VERSION: &str = "version = \"0.1.0\"";
 const MODULES: &str = "/usr/lib/modules";
 const PATH: &str = "hosts/gpu-node";
 
-impl Update {
-    /// Builds the reference recipe with another version and `more` at its end, and sends it to a new registry. Its initramfs unpacks to
-    /// the same, but is another file, so that a deployment needs a folder of its own on the boot filesystem.
-    pub fn new(version: &str, more: &str) -> Result<Self> {
+/// The builder, with a registry and two who sign: one whom the node trusts, and somebody else.
+#[derive(Debug)]
+pub struct Factory {
+    warm: Warm,
+    registry: Registry,
+    /// Whose signatures the node wants.
+    pub trusted: Signer,
+    /// Somebody else.
+    pub foreign: Signer,
+    /// How a node gets at the registry: for the credential `tmpfiles.extra`.
+    pub tmpfiles: String,
+    /// The reference recipe.
+    plain: String,
+}
+
+impl Factory {
+    /// With nothing built, and nothing in the registry.
+    pub fn new() -> Result<Self> {
         let warm = Warm::new()?;
-        let from = text(&Warm::expected()?, "commit")?;
-        let repo = format!("--repo={}", warm.cache.join("ostree/repo").display());
-        let files = run("ostree", &["ls", "--recursive", "--nul-filenames-only", &repo, &from, MODULES])?;
-        let files = String::from_utf8(files)?;
+        let (trusted, foreign) = (Signer::new(&warm.scratch, "trusted")?, Signer::new(&warm.scratch, "foreign")?);
+        let plain = fs::read_to_string(&warm.recipe)?;
+        let registry = Registry::start(&warm.scratch)?;
+        let tmpfiles = registry.tmpfiles(&warm.scratch)?;
+        Ok(Self { registry, warm, trusted, foreign, tmpfiles, plain })
+    }
+
+    /// Builds the reference recipe with this version and `more` at its end into the folder `out`, for nodes that trust these two.
+    /// Answers its commit.
+    pub fn build(&self, version: &str, more: &str, commit: &Signer, image: &Signer, out: &str) -> Result<String> {
+        let folder = self.warm.recipe.parent().context("a recipe lies in a folder")?;
+        ensure!(self.plain.contains(VERSION), "{}: needed {VERSION}", self.warm.recipe.display());
+        let raised = self.plain.replacen(VERSION, &format!("version = {version:?}"), 1);
+        fs::write(&self.warm.recipe, demanding(&raised, folder, &self.image("stable"), commit, image)? + more)?;
+        let format = if out == "node" { "raw" } else { "oci" };
+        self.warm.build(out)?.args(["--format", format]).run(&self.warm.scratch)?.exits(0);
+        let manifest = self.warm.manifest(out)?;
+        Ok(manifest["commit"].as_str().context("manifest.json: no commit")?.to_owned())
+    }
+
+    /// A `[[file]]` for [`Factory::build`]: an initramfs that unpacks to the same as `commit`'s and is another file, so that a deployment
+    /// needs a folder of its own on the boot filesystem.
+    pub fn other_initramfs(&self, commit: &str) -> Result<String> {
+        let repo = format!("--repo={}", self.warm.cache.join("ostree/repo").display());
+        let ostree = |args: &[&str]| -> Result<Vec<u8>> {
+            let done = Command::new("ostree").args(args).output().context("ostree")?;
+            ensure!(done.status.success(), "ostree {args:?}: {}", String::from_utf8_lossy(&done.stderr));
+            Ok(done.stdout)
+        };
+        let files = String::from_utf8(ostree(&["ls", "--recursive", "--nul-filenames-only", &repo, commit, MODULES])?)?;
         let initramfs = files.split('\0').find(|path| path.ends_with("/initramfs.img")).context("the commit has no initramfs")?;
-        let mut bytes = run("ostree", &["cat", &repo, &from, initramfs])?;
+        let mut bytes = ostree(&["cat", &repo, commit, initramfs])?;
         // The kernel passes over zeros after an archive.
         bytes.resize(bytes.len() + 4096, 0);
-        let folder = warm.recipe.parent().context("a recipe lies in a folder")?;
-        fs::write(folder.join("initramfs.img"), bytes)?;
-
-        let recipe = fs::read_to_string(&warm.recipe)?;
-        let raised = recipe.replacen(VERSION, &format!("version = {version:?}"), 1);
-        ensure!(raised != recipe, "{}: needed {VERSION}", warm.recipe.display());
-        let file = format!("[[file]]\npath = {initramfs:?}\nsource = \"initramfs.img\"\nmode = \"0600\"\nreplaces = true\n");
-        fs::write(&warm.recipe, format!("{raised}\n{file}{more}"))?;
-        warm.build("out")?.arg("--format=oci").run(&warm.scratch)?.exits(0);
-        let to = text(&warm.manifest("out")?, "commit")?;
-
-        let registry = Registry::start(&warm.scratch)?;
-        let push = warm.basalt(["push", "--json"]).arg(warm.scratch.path().join("out")).arg(format!("{}/{PATH}", registry.host));
-        let push = push.arg("--authfile").arg(&registry.auth_file).arg("--cert-dir").arg(&registry.certificates);
-        let pushed = push.run(&warm.scratch)?.exits(0);
-        let result = pushed.stdout.lines().last().unwrap_or_default();
-        let digest = text(&serde_json::from_str(result).context("basalt push --json")?, "digest")?;
-        let image = format!("{}/{PATH}:{version}", registry.from_guest);
-        let tmpfiles = registry.tmpfiles(&warm.scratch)?;
-        Ok(Self { from, to, digest, image, tmpfiles, _registry: registry, _warm: warm })
+        fs::write(self.warm.recipe.with_file_name("initramfs.img"), bytes)?;
+        Ok(format!("\n[[file]]\npath = {initramfs:?}\nsource = \"initramfs.img\"\nmode = \"0600\"\nreplaces = true\n"))
     }
-}
 
-fn text(document: &Value, key: &str) -> Result<String> {
-    Ok(document[key].as_str().with_context(|| format!("{document}: no {key}"))?.to_owned())
-}
+    /// `basalt sign` of what is in the folder `out`.
+    pub fn sign(&self, out: &str, commit: Option<&Signer>, image: Option<&Signer>) -> Result<()> {
+        let mut run = self.warm.basalt(["sign"]).arg(self.warm.scratch.path().join(out));
+        if let Some(signer) = commit {
+            run = run.arg("--commit-key").arg(&signer.commit_key);
+        }
+        if let Some(signer) = image {
+            run = run.arg("--image-key").arg(&signer.image_key);
+        }
+        run.run(&self.warm.scratch)?.exits(0);
+        Ok(())
+    }
 
-fn run(program: &str, args: &[&str]) -> Result<Vec<u8>> {
-    let done = Command::new(program).args(args).output().with_context(|| program.to_owned())?;
-    ensure!(done.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&done.stderr));
-    Ok(done.stdout)
+    /// Sends what is in the folder `out` under `tag`; answers the digest of its manifest.
+    pub fn push(&self, out: &str, tag: &str) -> Result<String> {
+        let push = self.warm.basalt(["push", "--json", "--authfile"]).arg(&self.registry.auth_file);
+        let push = push.arg("--cert-dir").arg(&self.registry.certificates).arg(self.warm.scratch.path().join(out));
+        let ran = push.arg(format!("{}/{PATH}:{tag}", self.registry.host)).run(&self.warm.scratch)?.exits(0);
+        let result: Value = serde_json::from_str(ran.stdout.lines().last().context("no result")?)?;
+        Ok(result["digest"].as_str().context("no digest")?.to_owned())
+    }
+
+    /// Lets the manifest of one digest have the signature of another's.
+    pub fn copy_signature(&self, from: &str, to: &str) -> Result<()> {
+        let at = |digest: &str| format!("docker://{}/{PATH}:{}.sig", self.registry.host, digest.replace(':', "-"));
+        let copy = Command::new("skopeo")
+            .args(["--insecure-policy", "copy", "--preserve-digests", "--src-cert-dir"])
+            .arg(&self.registry.certificates)
+            .arg("--dest-cert-dir")
+            .arg(&self.registry.certificates)
+            .arg("--authfile")
+            .arg(&self.registry.auth_file)
+            .args([at(from), at(to)])
+            .output()?;
+        ensure!(copy.status.success(), "{}", String::from_utf8_lossy(&copy.stderr));
+        Ok(())
+    }
+
+    /// How a node names the image with this tag: `10.0.2.2:PORT/hosts/gpu-node:TAG`.
+    pub fn image(&self, tag: &str) -> String {
+        format!("{}/{PATH}:{tag}", self.registry.from_guest)
+    }
+
+    /// The raw disk in the folder `node`, and the cache for [`basalt::vm::choose_accel`].
+    pub fn disk(&self) -> (PathBuf, PathBuf) {
+        (self.warm.scratch.path().join("node/gpu-node.raw"), self.warm.cache.clone())
+    }
 }

@@ -1,11 +1,14 @@
-//! A node and a registry: from the reference image to its next version and back, with what the image ships. The power goes away in the
-//! middle of the pull, before the menu is switched and just after; the old version comes back by menu and by command.
+//! A node and a registry: from the reference image, with `[sign]`, to its next version and back, with what the image ships. The power goes
+//! away in the middle of the pull, before the menu is switched and just after; the old version comes back by menu and by command.
+//!
+//! On its way the node is offered what is unsigned, foreign or altered, and takes none of it: the image's signature counts by the policy
+//! that the image ships, the commit's by the stock libostree.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use basalt::vm::{KEY_NEXT, Running};
-use qemu_tests::{Update, reference_image};
+use basalt::vm::{Disk, KEY_NEXT, Machine, Running, choose_accel};
+use qemu_tests::Factory;
 
 /// Under TCG beside others.
 const BOOT: Duration = Duration::from_secs(900);
@@ -38,9 +41,18 @@ const LAYERS: &str = "ostree refs --repo=/ostree/repo --list ostree/container/bl
 /// The node, and what it is offered.
 struct Node {
     vm: Running,
-    update: Update,
+    factory: Factory,
+    /// The commit that it was installed with.
+    from: String,
+    /// The next version's, as it was built. The node boots a merge of its layers, which has the same tree.
+    to: String,
+    /// The digest of the next version's manifest.
+    digest: String,
     began: Instant,
 }
+
+/// The next version's tag, once it is signed.
+const SIGNED: &str = "signed";
 
 impl Node {
     /// Runs a script that must succeed.
@@ -77,7 +89,7 @@ impl Node {
     /// The old commit is booted.
     fn booted_old(&mut self, why: &str) -> Result<()> {
         let booted = self.booted()?;
-        ensure!(booted == self.update.from, "{why}: needed {}, found {booted}", self.update.from);
+        ensure!(booted == self.from, "{why}: needed {}, found {booted}", self.from);
         Ok(())
     }
 
@@ -86,14 +98,29 @@ impl Node {
         println!("{:4} s  {what}", self.began.elapsed().as_secs());
     }
 
+    /// The next version, as the origin of what is installed names images.
+    fn reference(&self, tag: &str) -> String {
+        format!("ostree-remote-registry:basalt:{}", self.factory.image(tag))
+    }
+
     /// `ostree container image pull`.
-    fn pull(&self) -> String {
-        format!("ostree container image pull --quiet /ostree/repo ostree-unverified-registry:{}", self.update.image)
+    fn pull(&self, tag: &str) -> String {
+        format!("ostree container image pull --quiet /ostree/repo {}", self.reference(tag))
+    }
+
+    /// A pull of `tag` fails with one of these words.
+    fn refuses(&mut self, tag: &str, words: &[&str]) -> Result<()> {
+        let done = self.vm.shell(&self.pull(tag), PULL)?;
+        let said = format!("{}{}", done.text(), done.error_text());
+        ensure!(done.status != 0, "{tag}: the node took it");
+        ensure!(words.iter().any(|word| said.contains(word)), "{tag}: needed one of {words:?}, found:\n{said}");
+        self.told(&format!("{tag}: refused: {}", said.trim()));
+        Ok(())
     }
 
     /// Pulls what is missing and stages it: the next boot would be the new version.
     fn stage(&mut self) -> Result<()> {
-        let script = format!("ostree container image deploy --imgref ostree-unverified-registry:{}", self.update.image);
+        let script = format!("ostree container image deploy --imgref {}", self.reference(SIGNED));
         self.vm.must(&script, PULL)?;
         self.told("staged");
         self.holds(&[("ostree admin status | grep -c '(staged)$'", "1"), ("grep -c ^title /boot/loader/entries/*.conf", "1")])
@@ -130,17 +157,32 @@ impl Node {
     }
 }
 
+/// Builds the node, boots it, and offers it the next version without a signature.
+fn installed() -> Result<Node> {
+    let began = Instant::now();
+    let factory = Factory::new()?;
+    let from = factory.build("0.1.0", "", &factory.trusted, &factory.trusted, "node")?;
+    factory.sign("node", Some(&factory.trusted), None)?;
+    let more = factory.other_initramfs(&from)? + CHANGES;
+    let to = factory.build("0.2.0", &more, &factory.trusted, &factory.trusted, "next")?;
+    factory.push("next", "unsigned")?;
+    let (disk, cache) = factory.disk();
+    let disk = Disk { size: Some(4 << 30), ..Disk::new(&disk) };
+    let machine = Machine::new(disk, choose_accel(&cache)?).channel().limit(Some(LIMIT));
+    let vm = machine.credential("tmpfiles.extra", factory.tmpfiles.as_str()).start()?;
+    Ok(Node { vm, factory, from, to, digest: String::new(), began })
+}
+
 #[test]
 fn vm_a_node_is_updated_from_a_registry_and_goes_back() -> Result<()> {
-    let image = reference_image()?;
-    let update = Update::new("0.2.0", CHANGES)?;
-    let vm = image.machine()?.limit(Some(LIMIT)).credential("tmpfiles.extra", update.tmpfiles.as_str()).start()?;
-    let mut node = Node { vm, update, began: Instant::now() };
-
+    let mut node = installed()?;
     node.vm.ready(BOOT)?;
     node.must("echo mine >/etc/motd && rm /etc/issue.net && echo mine >/var/mine && sync")?;
-    node.booted_old("the reference image has another commit than its manifest")?;
+    node.booted_old("the image has another commit than its manifest")?;
+    it_says_who_signed(&mut node)?;
+    images_that_nobody_trusted_signed_are_refused(&mut node)?;
     the_power_goes_while_it_pulls(&mut node)?;
+    commits_that_nobody_trusted_signed_are_refused(&mut node)?;
     the_power_goes_before_the_menu_is_switched(&mut node)?;
     the_power_goes_after_the_menu_is_switched(&mut node)?;
 
@@ -153,13 +195,55 @@ fn vm_a_node_is_updated_from_a_registry_and_goes_back() -> Result<()> {
     node.holds(&[("ostree fsck --repo=/ostree/repo >/dev/null 2>&1 && echo clean", "clean")])
 }
 
-/// Two layers are whole and the next is on its way. Nothing of it is an image, and the next pull goes on from there.
+/// What the node runs, by its own libostree, remote and keys.
+fn it_says_who_signed(node: &mut Node) -> Result<()> {
+    let shown = node.must(&format!("ostree show --repo=/ostree/repo --gpg-verify-remote=basalt {}", node.from))?;
+    ensure!(shown.contains("Good signature from \"trusted <trusted@example.org>\""), "{shown}");
+    let origin = format!("container-image-reference={}", node.reference("stable"));
+    node.holds(&[(&format!("grep -h ^container /ostree/deploy/gpu-node/deploy/{}.0.origin", node.from), &origin)])
+}
+
+/// By policy.json, before a layer is fetched. A signature is of a manifest, whatever its tag: the next version is unsigned only at first.
+fn images_that_nobody_trusted_signed_are_refused(node: &mut Node) -> Result<()> {
+    node.refuses("unsigned", &["A signature was required, but no signature exists"])?;
+    let factory = &node.factory;
+    factory.sign("next", None, Some(&factory.trusted))?;
+    factory.push("next", "commit-unsigned")?;
+    factory.sign("next", Some(&factory.trusted), Some(&factory.trusted))?;
+    node.digest = factory.push("next", SIGNED)?;
+
+    factory.build("0.3.0", "", &factory.foreign, &factory.foreign, "foreign")?;
+    factory.sign("foreign", Some(&factory.foreign), Some(&factory.foreign))?;
+    factory.push("foreign", "foreign")?;
+    factory.build("0.4.0", "", &factory.foreign, &factory.trusted, "other")?;
+    let other = factory.push("other", "altered")?;
+    factory.copy_signature(&node.digest, &other)?;
+    node.told("built");
+    node.refuses("foreign", &["signature verification failed", "invalid signature"])?;
+    node.refuses("altered", &["does not match"])
+}
+
+/// Their images are signed by the key that the node trusts: libostree has the last word. Nothing of them is there afterwards.
+fn commits_that_nobody_trusted_signed_are_refused(node: &mut Node) -> Result<()> {
+    let factory = &node.factory;
+    factory.sign("other", Some(&factory.foreign), Some(&factory.trusted))?;
+    factory.push("other", "commit-foreign")?;
+    node.refuses("commit-unsigned", &["Expected commitmeta object"])?;
+    node.refuses("commit-foreign", &["public key not found"])?;
+    let listed = format!("docker://{}", node.factory.image(SIGNED));
+    node.holds(&[("ostree container image list --repo /ostree/repo", &listed)])
+}
+
+/// The node knows the layers that it was installed with. One of those that it lacks is whole and the next is on its way: nothing of it
+/// is an image, and the next pull goes on from there.
 fn the_power_goes_while_it_pulls(node: &mut Node) -> Result<()> {
+    let held: usize = node.must(&format!("{LAYERS} | wc -l"))?.parse()?;
+    ensure!(held > 20, "the node was installed with {held} layers");
     let script = format!(
         "{} >/run/pull 2>&1 &\n\
-         until [ $({LAYERS} 2>/dev/null | wc -l) -ge 2 ]; do kill -0 $! || {{ cat /run/pull >&2; exit 1; }}; sleep 0.1; done\n\
-         kill -STOP $!",
-        node.pull()
+         until [ $({LAYERS} 2>/dev/null | wc -l) -gt {held} ]; do kill -0 $! || {{ cat /run/pull >&2; exit 1; }}; sleep 0.1; done\n\
+         kill -STOP $!; sync",
+        node.pull(SIGNED)
     );
     node.vm.must(&script, PULL)?;
     node.told("cut");
@@ -169,10 +253,11 @@ fn the_power_goes_while_it_pulls(node: &mut Node) -> Result<()> {
     node.only_the_old_deployment_is_there()?;
     node.holds(&[("ostree container image list --repo /ostree/repo", "")])?;
     let whole: usize = node.must(&format!("{LAYERS} | wc -l"))?.parse()?;
-    let said = node.vm.must(&node.pull(), PULL)?;
-    node.told("pulled");
+    ensure!(whole > held, "{whole} layers after the power cut, {held} before");
+    let said = node.vm.must(&node.pull(SIGNED), PULL)?;
+    node.told(&format!("pulled: {}", said.trim()));
     ensure!(said.contains(&format!("layers already present: {whole};")), "needed {whole} layers to be there already:\n{said}");
-    let listed = format!("docker://{}", node.update.image);
+    let listed = format!("docker://{}", node.factory.image(SIGNED));
     node.holds(&[("ostree container image list --repo /ostree/repo", &listed)])
 }
 
@@ -207,10 +292,13 @@ fn the_power_goes_after_the_menu_is_switched(node: &mut Node) -> Result<()> {
 /// What is booted has the tree that was built, and says which image it is and where the next comes from.
 fn it_is_the_new_version(node: &mut Node) -> Result<()> {
     let booted = node.booted()?;
-    let Update { from, to, digest, image, .. } = &node.update;
-    ensure!(booted != *from, "after a reboot the new version must be booted");
+    let (to, digest) = (&node.to, &node.digest);
+    ensure!(booted != node.from, "after a reboot the new version must be booted");
     let (diff, key) = (format!("ostree diff --repo=/ostree/repo {to} {booted}"), "--print-metadata-key=ostree.manifest-digest");
-    let (manifest, origin) = (format!("'{digest}'"), format!("container-image-reference=ostree-unverified-registry:{image}"));
+    let (manifest, origin) = (
+        format!("'{digest}'"),
+        format!("container-image-reference=ostree-remote-image:basalt:docker://{}", node.factory.image(SIGNED)),
+    );
     node.holds(&[
         (&diff, ""),
         (&format!("ostree show --repo=/ostree/repo {key} {booted}"), &manifest),

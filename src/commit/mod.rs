@@ -31,7 +31,7 @@ mod write;
 pub use assemble::{assemble, merged};
 pub use gc::{Pruned, objects, prune};
 pub use label::Labels;
-pub use object::{MetadataObject, ObjectKind, leaf_checksum, xattrs_bytes as xattrs};
+pub use object::{MetadataObject, ObjectKind, leaf_checksum, object_set, xattrs_bytes as xattrs};
 pub use write::write;
 
 use std::collections::BTreeMap;

@@ -156,16 +156,32 @@ pub fn commit(info: &CommitInfo, kernel: &str, tree: Digest, meta: Digest) -> Va
     let entries = metadata.into_iter().map(|(key, value)| DictEntry::new(key, value).to_variant());
     // Times before 1970 were refused when the tree was assembled.
     let time = u64::try_from(image.time).unwrap_or_default();
+    commit_of(entries, SUBJECT, time, tree, meta)
+}
+
+fn commit_of(metadata: impl IntoIterator<Item = Variant>, subject: &str, time: u64, tree: Digest, meta: Digest) -> Variant {
     Variant::tuple_from_iter([
-        array("{sv}", entries),
+        array("{sv}", metadata),
         bytes(&[]),
         array("(say)", []),
-        SUBJECT.to_variant(),
+        subject.to_variant(),
         "".to_variant(),
         time.to_be().to_variant(),
         bytes(tree.as_bytes()),
         bytes(meta.as_bytes()),
     ])
+}
+
+/// A commit that does nothing but hold objects: one folder, in which each has its checksum for a name. ostree-ext makes one of each
+/// layer that it takes out of an image (`finish_import_object_set`), and finds by a ref to it that it has the layer. The commit is the
+/// last; none says when or by whom it was made, so that the same objects have the same commit everywhere.
+pub fn object_set<'a>(objects: impl IntoIterator<Item = &'a Digest>) -> [MetadataObject; 3] {
+    let mut files: Vec<_> = objects.into_iter().map(|object| (object.to_hex(), *object)).collect();
+    files.sort();
+    let tree = MetadataObject::new(ObjectKind::DirTree, &dirtree(&Names { files, folders: Vec::new() }));
+    let meta = MetadataObject::new(ObjectKind::DirMeta, &dirmeta(&Meta::root(0o755)));
+    let commit = commit_of([], "", 0, tree.checksum(), meta.checksum());
+    [tree, meta, MetadataObject::new(ObjectKind::Commit, &commit)]
 }
 
 fn bytes(bytes: &[u8]) -> Variant {

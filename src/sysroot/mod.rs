@@ -53,6 +53,15 @@ pub struct Options {
     pub trust: Option<Trust>,
 }
 
+/// A layer of an image in a registry whose objects are on the disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldLayer {
+    /// Digest of the compressed layer: what an image's manifest names it by.
+    pub sha256: Digest,
+    /// The objects of its files and links.
+    pub objects: Vec<Digest>,
+}
+
 /// All that a renderer needs.
 #[derive(Clone, Debug)]
 pub struct Sysroot {
@@ -98,11 +107,18 @@ pub struct Kernel {
     checksum: Digest,
 }
 
-/// Lays out the filesystems of a node on which `commit`, whose tree is `tree` with `kernel` in it, is the only deployment.
+/// Lays out the filesystems of a node on which `commit`, whose tree is `tree` with `kernel` in it, is the only deployment. `held` is asked
+/// late which layers the node need not pull, because it was installed with what is in them.
 ///
 /// # Errors
 /// [`Kind::Invalid`]: something that a bootable system needs is missing from the tree; the error names the Debian package.
-pub fn stage(commit: &Commit, tree: &Tree, kernel: &Kernel, options: &Options) -> Result<Sysroot> {
+pub fn stage(
+    commit: &Commit,
+    tree: &Tree,
+    kernel: &Kernel,
+    options: &Options,
+    held: impl FnOnce() -> Vec<HeldLayer>,
+) -> Result<Sysroot> {
     let image = &commit.info.image;
     let bootupd = Bootupd::of(tree, image.architecture)?;
     let layout = Layout { commit, tree, options, kernel, bootupd, labels: Labels::of(tree)? };
@@ -116,19 +132,19 @@ pub fn stage(commit: &Commit, tree: &Tree, kernel: &Kernel, options: &Options) -
         time: image.time,
         esp,
         boot: boot::tree(&layout)?,
-        root: root(&layout)?,
+        root: root(&layout, held)?,
         args: layout.args(),
         kernel: kernel.vmlinuz.1.clone(),
         initramfs: vec![kernel.initramfs.1.clone()],
     })
 }
 
-fn root(layout: &Layout) -> Result<Tree> {
+fn root(layout: &Layout, held: impl FnOnce() -> Vec<HeldLayer>) -> Result<Tree> {
     let checkout = deployment::check_out(layout)?;
     let mut root = layout.empty_tree();
     root.make_directory(&TreePath::parse("/boot")?)?;
     deployment::put_surroundings(&mut root, layout)?;
-    repository::put(&mut root, layout, &checkout.objects)?;
+    repository::put(&mut root, layout, &checkout.objects, &held())?;
     layout.label(&mut root, "/", &|path| seen_as(layout.name(), path))?;
     date(&mut root.root, layout.time());
     // Last: its folders keep time 0, as its files do.

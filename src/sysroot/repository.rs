@@ -1,11 +1,13 @@
-//! `/ostree/repo`: a repository of mode `bare` that holds just the one commit, and whose files are those of the deployment.
+//! `/ostree/repo`: a repository of mode `bare` that holds just the one commit, and whose files are those of the deployment. It knows
+//! which layers of an image in a registry it holds that way, so that the first update moves only what has changed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
-use super::Layout;
+use super::{HeldLayer, Layout};
+use crate::commit::{self, MetadataObject};
 use crate::digest::Digest;
 use crate::sign::metadata;
 use crate::tree::{Content, Directory, Leaf, Node, Tree, TreePath};
@@ -15,8 +17,8 @@ const CONFIG: &str = "[core]\nrepo_version=1\nmode=bare\n\n[sysroot]\nreadonly=t
 /// What comes after it where GRUB reads boot entries itself: libostree writes those, and nothing else.
 const ENTRIES_ONLY: &str = "bootloader=none\n";
 
-/// Puts the repository with these objects of files and links into the root filesystem.
-pub fn put(root: &mut Tree, layout: &Layout, objects: &BTreeMap<Digest, Arc<Leaf>>) -> Result<()> {
+/// Puts the repository with these objects of files and links, and with these layers of theirs, into the root filesystem.
+pub fn put(root: &mut Tree, layout: &Layout, objects: &BTreeMap<Digest, Arc<Leaf>>, layers: &[HeldLayer]) -> Result<()> {
     let repo = TreePath::parse("/ostree/repo")?;
     for folder in ["extensions", "refs/heads", "refs/mirrors", "refs/remotes", "state", "tmp/cache"] {
         root.make_directory(&TreePath::parse(&format!("{repo}/{folder}"))?)?;
@@ -34,9 +36,23 @@ pub fn put(root: &mut Tree, layout: &Layout, objects: &BTreeMap<Digest, Arc<Leaf
     for (checksum, leaf) in objects {
         put(checksum, "file", Node::Leaf(Arc::clone(leaf)));
     }
+    let mut put_metadata = |metadata: &MetadataObject| {
+        let (checksum, node) = (metadata.checksum(), Node::file(layout.meta(0o644), metadata.content.clone()));
+        put(&checksum, metadata.kind.extension(), node);
+        checksum
+    };
     for metadata in &layout.commit.metadata {
-        let node = Node::file(layout.meta(0o644), metadata.content.clone());
-        put(&metadata.checksum(), metadata.kind.extension(), node);
+        put_metadata(metadata);
+    }
+    let mut refs = vec![
+        (layout.commit.info.branch.clone(), layout.commit.checksum),
+        // The deployment's own: it keeps the commit from being pruned.
+        ("ostree/1/1/0".to_owned(), layout.commit.checksum),
+    ];
+    // As ostree-ext notes that it has pulled a layer. With the first image that it pulls it drops those that this one has not.
+    for layer in layers {
+        let [.., commit] = commit::object_set(&layer.objects).map(|object| put_metadata(&object));
+        refs.push((format!("ostree/container/blob/sha256_3A_{}", layer.sha256), commit));
     }
     if layout.options.trust.as_ref().is_some_and(|trust| trust.commit.is_some()) {
         let unsigned = metadata::with(&[]).context("the metadata of an unsigned commit")?;
@@ -44,9 +60,8 @@ pub fn put(root: &mut Tree, layout: &Layout, objects: &BTreeMap<Digest, Arc<Leaf
     }
     let folders = folders.into_iter().map(|(name, folder)| (name, Node::Directory(folder)));
     root.make_directory(&repo.join("objects"))?.children.extend(folders);
-    // The second is the deployment's own: it keeps the commit from being pruned.
-    for name in [layout.commit.info.branch.as_str(), "ostree/1/1/0"] {
-        root.put(&TreePath::parse(&format!("{repo}/refs/heads/{name}"))?, layout.text(format!("{}\n", layout.commit.checksum)))?;
+    for (name, commit) in refs {
+        root.put(&TreePath::parse(&format!("{repo}/refs/heads/{name}"))?, layout.text(format!("{commit}\n")))?;
     }
     Ok(())
 }

@@ -6,9 +6,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use super::{Options, Sysroot, stage};
+use super::{HeldLayer, Options, Sysroot, stage};
 use crate::commit::fixture::{KERNEL, base, info, layer, own, owned, path, put, written};
 use crate::commit::{self, Commit};
+use crate::digest::Digest;
 use crate::failure::{Kind, kind_of};
 use crate::format::bls::Entry;
 use crate::host::cmd::Cmd;
@@ -81,8 +82,12 @@ fn listing(folder: &Path) -> BTreeSet<String> {
     String::from_utf8(output.stdout).unwrap().lines().filter(is_open).map(same).collect()
 }
 
+fn staged_with(commit: &Commit, tree: &Tree, options: &Options, held: Vec<HeldLayer>) -> anyhow::Result<Sysroot> {
+    stage(commit, tree, &super::kernel(tree, |_, compute| compute())?, options, || held)
+}
+
 fn staged(commit: &Commit, tree: &Tree, options: &Options) -> anyhow::Result<Sysroot> {
-    stage(commit, tree, &super::kernel(tree, |_, compute| compute())?, options)
+    staged_with(commit, tree, options, Vec::new())
 }
 
 #[test]
@@ -167,6 +172,29 @@ fn libostree_checks_lists_deploys_and_prunes() {
 }
 
 #[test]
+fn libostree_finds_the_layers_that_the_disk_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("store")).unwrap();
+    let (tree, commit) = committed(&store);
+    let files: Vec<_> = commit.files.values().copied().collect::<BTreeSet<_>>().into_iter().collect();
+    let layers = [("one", &files[..1]), ("all", &files[..])];
+    let layers = layers.map(|(name, files)| HeldLayer { sha256: Digest::of(name.as_bytes()), objects: files.to_vec() }).to_vec();
+    let root = folder.path().join("root");
+    unpack(&staged_with(&commit, &tree, &options(), layers.clone()).unwrap(), &root);
+    let repo = format!("--repo={}", root.join("ostree/repo").display());
+    assert!(ostree(&[&repo, "fsck"]).contains("no errors found"));
+    let listed = ostree(&[&repo, "refs", "--list", "ostree/container/blob"]);
+    assert_eq!(listed.lines().count(), layers.len(), "{listed}");
+    for layer in layers {
+        let list = ostree(&[&repo, "ls", "--nul-filenames-only", &format!("ostree/container/blob/sha256_3A_{}", layer.sha256)]);
+        let found: BTreeSet<_> =
+            list.split('\0').map(|name| name.trim_start_matches('/')).filter(|name| !name.is_empty()).collect();
+        let objects: Vec<_> = layer.objects.iter().map(|object| object.to_hex()).collect();
+        assert_eq!(found, objects.iter().map(String::as_str).collect());
+    }
+}
+
+#[test]
 fn the_parts_that_firmware_and_grub_read() {
     let folder = tempfile::tempdir().unwrap();
     let (tree, commit) = committed(&Store::open(folder.path()).unwrap());
@@ -194,7 +222,7 @@ fn with_a_key_for_commits_there_is_room_for_a_signature_that_libostree_reads() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&folder.path().join("store")).unwrap();
     let (tree, commit) = committed(&store);
-    let key = Some(Key { sha256: crate::digest::Digest::of(b""), size: 0 });
+    let key = Some(Key { sha256: Digest::of(b""), size: 0 });
     let trust = Some(Trust { commit: key, ..Trust::default() });
     let sysroot = staged(&commit, &tree, &Options { trust, ..options() }).unwrap();
     let hex = commit.checksum.to_hex();

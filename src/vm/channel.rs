@@ -68,6 +68,10 @@ pub(super) fn put_in(credentials: &mut Credentials) {
     let unit = include_str!("channel.service").replace("@PORT@", PORT).replace("@CREDENTIAL@", CREDENTIAL);
     credentials.set(CREDENTIAL, include_str!("channel.sh"));
     credentials.set_unit("basalt-channel.service", &unit, "basic.target");
+    // systemd gives a device 90 s from the start of the boot, which an emulated machine beside others may need for its disks alone.
+    // How long is too long is for the host to say.
+    let device = format!("dev-virtio\\x2dports-{PORT}.device");
+    credentials.set(&format!("systemd.unit-dropin.{device}~basalt"), "[Unit]\nJobRunningTimeoutSec=infinity\n");
 }
 
 /// The host's side.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use anyhow::{Context, Result, ensure};
-use qemu_tests::{Registry, Signer, Warm, root_file};
+use qemu_tests::{Registry, Signer, Warm, its_program, root_file};
 use serde_json::Value;
 
 use crate::signatures::{must, name_keys, run};
@@ -30,18 +30,6 @@ struct Rules {
     skopeo: Vec<String>,
 }
 
-/// The image's skopeo, out of the commit, by the image's own loader.
-fn its_skopeo(warm: &Warm, commit: &str) -> Result<Vec<String>> {
-    let libraries = "/usr/lib/x86_64-linux-gnu";
-    let to = |name: &str| warm.scratch.path().join("its").join(name).display().to_string();
-    fs::create_dir_all(warm.scratch.path().join("its"))?;
-    let repo = format!("--repo={}", warm.cache.join("ostree/repo").display());
-    for (path, name) in [(libraries, "lib"), ("/usr/bin/skopeo", "bin")] {
-        must("ostree", &[&repo, "checkout", "--user-mode", &format!("--subpath={path}"), commit, &to(name)])?;
-    }
-    Ok([&to("lib/ld-linux-x86-64.so.2"), "--library-path", &to("lib"), &to("bin/skopeo")].map(str::to_owned).into())
-}
-
 fn rules(warm: &Warm) -> Result<Rules> {
     let (disk, manifest) = (warm.scratch.path().join("out/gpu-node.raw"), warm.manifest("out")?);
     let deployment = format!("/ostree/deploy/gpu-node/deploy/{}.0", manifest["commit"].as_str().context("no commit")?);
@@ -52,7 +40,7 @@ fn rules(warm: &Warm) -> Result<Rules> {
     ensure!(policy.contains(shipped), "{policy}");
     let policy = warm.scratch.write("rules/policy.json", policy.replace(shipped, &key.display().to_string()))?;
     let registries = warm.scratch.write("rules/registries.d/basalt.yaml", read("/etc/containers/registries.d/basalt.yaml")?)?;
-    let skopeo = its_skopeo(warm, manifest["commit"].as_str().context("no commit")?)?;
+    let skopeo = its_program(warm, manifest["commit"].as_str().context("no commit")?, "/usr/bin/skopeo")?;
     Ok(Rules { policy, registries: registries.parent().context("no folder")?.to_owned(), skopeo })
 }
 

@@ -1,13 +1,15 @@
 //! The OCI image: built, inspected, sent to a registry with TLS and a login, and read by skopeo.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
 use basalt::failure::Kind;
 use qemu_tests::draft::{self, Draft};
-use qemu_tests::{Ran, Registry, Warm, auth_file, free_port, run};
+use qemu_tests::{Ran, Registry, Warm, auth_file, free_port, its_program, reference_image, root_folder, run};
 use serde_json::Value;
 
 use crate::failing::failing;
@@ -88,6 +90,40 @@ fn cli_oci_goes_to_a_registry_and_a_small_change_moves_little() -> Result<()> {
     let paths: Vec<_> = files.iter().filter_map(|file| file["path"].as_str()).collect();
     // The plan's identity is in the image.
     assert_eq!(paths, ["/usr/lib/basalt/image.json", "/usr/lib/case/file"], "{differ}");
+    Ok(())
+}
+
+/// Each layer that ostree-ext has pulled, and the commit that it made of it.
+fn pulled_layers(repo: &Path) -> Result<BTreeMap<String, String>> {
+    let folder = repo.join("refs/heads/ostree/container/blob");
+    let entries = fs::read_dir(&folder).with_context(|| folder.display().to_string())?;
+    entries
+        .map(|entry| {
+            let path = entry?.path();
+            let name = path.file_name().context("no name")?.to_string_lossy().into_owned();
+            Ok((name, fs::read_to_string(path)?))
+        })
+        .collect()
+}
+
+#[test]
+fn cli_oci_a_disk_knows_the_layers_that_it_holds() -> Result<()> {
+    let (image, manifest, warm) = (reference_image()?, Warm::expected()?, Warm::new()?);
+    // What a node's update client makes of the same image.
+    let repo = warm.scratch.path().join("repo");
+    let option = format!("--repo={}", repo.display());
+    run(Command::new("ostree").args([&option, "init", "--mode=bare-user"]))?;
+    let source = format!("ostree-unverified-image:oci:{}", image.artefact("oci")?.display());
+    let commit = manifest["commit"].as_str().context("no commit")?;
+    let client = its_program(&warm, commit, "/usr/libexec/libostree/ext/ostree-container")?;
+    run(Command::new(&client[0]).args(&client[1..]).args(["image", "pull", "--quiet"]).arg(&repo).arg(source))?;
+    let pulled = pulled_layers(&repo)?;
+    let held = root_folder(&image.artefact("raw")?, &manifest, "/ostree/repo/refs", &warm.scratch.folder("refs")?)?;
+    let held = pulled_layers(held.parent().context("no parent")?)?;
+    // The layer with the commit itself, which is other in each version.
+    let missing: Vec<_> = pulled.keys().filter(|layer| !held.contains_key(*layer)).collect();
+    assert_eq!(missing.len(), 1, "{missing:?}");
+    assert!(held.iter().all(|(layer, commit)| pulled.get(layer) == Some(commit)), "{held:#?}\n{pulled:#?}");
     Ok(())
 }
 

@@ -4,6 +4,8 @@
 //! Tree --component--> [Chunk] --layer--> [Blob] (cached by what is in them) --image--> manifest --folder--> files
 //! ```
 //!
+//! A disk is told which layers it holds: its node pulls only others.
+//!
 //! A file belongs to the package or layer that brought it ([`component`]); what changes together lies in one layer of the image
 //! ([`chunk`]); so a layer that nobody touched keeps its digest, and neither a registry nor a node moves it again. Format: "tar
 //! stream layout", version 1, of the crate ostree-ext.
@@ -32,7 +34,9 @@ use crate::layer::packages::Package;
 use crate::plan::PlanId;
 use crate::progress::{Sink, Stage, Unit};
 use crate::store::Store;
+use crate::sysroot::HeldLayer;
 use crate::tree::Tree;
+use chunk::Chunk;
 use layer::Blob;
 
 pub use folder::Folder;
@@ -60,16 +64,44 @@ pub struct Subject<'a> {
     pub packages: &'a [Package],
 }
 
-/// The image. Layers that the store does not have are compressed now.
+/// The layers of an image that have files, compressed.
+pub struct Layers {
+    chunks: Vec<Chunk>,
+    blobs: Vec<Arc<Blob>>,
+}
+
+impl Layers {
+    /// Those of `subject`. What the store does not have is compressed now.
+    ///
+    /// # Errors
+    /// When a content cannot be read, or the cache cannot be written.
+    pub fn of(subject: &Subject<'_>, store: &Store, sink: &dyn Sink) -> Result<Self> {
+        let components = component::Components::of(subject)?;
+        let chunks = chunk::pack(subject, &components)?;
+        let jobs: Vec<_> = chunks.iter().map(layer::Job::Chunk).collect();
+        let stage = Stage::start(sink, "layers", subject.name, Some(jobs.len() as u64), Unit::Items);
+        let blobs = compress(subject, &jobs, store, stage)?;
+        Ok(Self { chunks, blobs })
+    }
+
+    /// By what a registry knows each layer, and the objects in it.
+    pub fn held(&self) -> Vec<HeldLayer> {
+        let held = |(chunk, blob): (&Chunk, &Arc<Blob>)| HeldLayer {
+            sha256: blob.sha256,
+            objects: chunk.objects.keys().copied().collect(),
+        };
+        self.chunks.iter().zip(&self.blobs).map(held).collect()
+    }
+}
+
+/// The image of `subject`: the layer of its commit, which is compressed now if the store does not have it, and `layers`.
 ///
 /// # Errors
-/// When a content cannot be read, or the cache cannot be written.
-pub fn layout(subject: &Subject<'_>, store: &Store, sink: &dyn Sink) -> Result<Folder> {
-    let components = component::Components::of(subject)?;
-    let chunks = chunk::pack(subject, &components)?;
-    let jobs: Vec<_> = std::iter::once(layer::Job::Commit).chain(chunks.iter().map(layer::Job::Chunk)).collect();
-    let stage = Stage::start(sink, "layers", subject.name, Some(jobs.len() as u64), Unit::Items);
-    let blobs = compress(subject, &jobs, store, stage)?;
+/// When the cache cannot be read or written.
+pub fn layout(subject: &Subject<'_>, layers: &Layers, store: &Store) -> Result<Folder> {
+    let jobs: Vec<_> = std::iter::once(layer::Job::Commit).chain(layers.chunks.iter().map(layer::Job::Chunk)).collect();
+    let commit = layer::blob(subject, &layer::Job::Commit, store).context("the commit's layer of the OCI image")?;
+    let blobs: Vec<_> = std::iter::once(Arc::new(commit)).chain(layers.blobs.iter().cloned()).collect();
     let image = image::describe(subject, &jobs, &blobs)?;
     Folder::of(&image, &blobs)
 }

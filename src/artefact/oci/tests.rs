@@ -41,10 +41,15 @@ impl Made {
         }
     }
 
+    fn image(&self, store: &Store) -> Folder {
+        let subject = self.subject();
+        layout(&subject, &Layers::of(&subject, store, &Quiet).unwrap(), store).unwrap()
+    }
+
     /// The image, copied by skopeo into a folder of blobs named by their digests.
     fn unpacked(&self, store: &Store, folder: &Path) -> (Manifest, Config) {
         let output = Output::open(folder).unwrap();
-        let image = layout(&self.subject(), store, &Quiet).unwrap();
+        let image = self.image(store);
         let digest = image.digest;
         let mut added = image.write(&output, "node.oci", |_| Ok(())).unwrap();
         added.keep(&output).unwrap();
@@ -128,8 +133,7 @@ fn what_is_there_stays_what_nobody_names_goes_and_a_failure_leaves_nothing() {
     let store = Store::open(&folder.path().join("store")).unwrap();
     let out = folder.path().join("out");
     let output = Output::open(&out).unwrap();
-    let image =
-        |text: &str| layout(&made(&store, overlay("mine", &[("/usr/lib/mine", text)])).subject(), &store, &Quiet).unwrap();
+    let image = |text: &str| made(&store, overlay("mine", &[("/usr/lib/mine", text)])).image(&store);
     let names = || -> std::collections::BTreeSet<String> {
         let entries = fs::read_dir(out.join("node.oci/blobs/sha256")).unwrap();
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
