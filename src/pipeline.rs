@@ -47,6 +47,7 @@ pub fn build(plan: &Plan, formats: &[Format], out: &Path, store: &Store, network
     }
     let layers = produce(plan, store, sink)?;
     let tree = commit::assemble(&layers, &image(plan))?;
+    let modules = layer::kernel_modules::report(&tree)?;
     let packages = &Packages::of(&plan.base, &tree)?;
     let digests = layers.iter().map(|layer| (layer.name.clone(), layer.digest)).collect();
     let info = CommitInfo { image: image(plan), branch: branch(plan), layers: digests };
@@ -96,6 +97,7 @@ pub fn build(plan: &Plan, formats: &[Format], out: &Path, store: &Store, network
     let rendered = kept.finish()?;
     let provenance = provenance::statement(plan, &info.branch, &manifest.commit, &rendered);
     manifest.documents.push(document(DocumentKind::Provenance, provenance)?);
+    manifest.kernel_modules = modules;
     keys(plan, store, &output, &mut manifest)?;
     manifest.artefacts = manifest::Artefact::list(&plan.name, &rendered);
     manifest::write(&output, &manifest)?;
@@ -166,6 +168,20 @@ fn local(plan: &Plan, store: &Store) -> Result<(), Failure> {
                     }
                 }
             }
+            LayerContent::KernelModules(modules) => {
+                for set in &modules.sets {
+                    for mapping in &set.mappings {
+                        need(
+                            store.entry(OVERLAY_KIND, &mapping.digest).is_some(),
+                            format!("kernel module {}", set.name),
+                            &mapping.digest,
+                        );
+                    }
+                }
+                for file in modules.symvers.iter().chain(&modules.keys) {
+                    need(store.has_blob(&file.sha256), "a file that kernel modules are proven against".to_owned(), &file.sha256);
+                }
+            }
             LayerContent::Trust(trust) => {
                 trust
                     .keys()
@@ -230,6 +246,7 @@ fn manifest(plan: &Plan, packages: usize, commit: &Commit, sysroot: &Sysroot, di
         partitions: disk.partitions.clone(),
         artefacts: Vec::new(),
         documents: Vec::new(),
+        kernel_modules: Vec::new(),
         repository: None,
     }
 }
@@ -298,6 +315,11 @@ pub fn inputs(plan: &Plan) -> Inputs {
                 FileContent::Blob { sha256, .. } => Some(*sha256),
                 FileContent::Text(_) | FileContent::Symlink(_) => None,
             })),
+            LayerContent::KernelModules(modules) => {
+                let mappings = modules.sets.iter().flat_map(|set| &set.mappings);
+                inputs.entries.extend(mappings.map(|mapping| (OVERLAY_KIND, mapping.digest)));
+                inputs.blobs.extend(modules.symvers.iter().chain(&modules.keys).map(|file| file.sha256));
+            }
             LayerContent::Trust(trust) => inputs.blobs.extend(trust.keys().map(|(_, key)| key.sha256)),
             LayerContent::Settings(_) => {}
         }

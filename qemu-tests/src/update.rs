@@ -1,6 +1,7 @@
 //! What a node is offered: versions of the reference image as OCI images in a registry, sent there by `basalt push`, signed by somebody
 //! whom the node trusts, by somebody else, or by nobody.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -91,6 +92,19 @@ impl Factory {
         let ran = push.arg(format!("{}/{PATH}:{tag}", self.registry.host)).run(&self.warm.scratch)?.exits(0);
         let result: Value = serde_json::from_str(ran.stdout.lines().last().context("no result")?)?;
         Ok(result["digest"].as_str().context("no digest")?.to_owned())
+    }
+
+    /// The layers of the image in the folder `out`, as a node's repository would name each.
+    pub fn layers(&self, out: &str) -> Result<BTreeSet<String>> {
+        let image = self.warm.scratch.path().join(out).join("gpu-node.oci");
+        let read = |path: &str| -> Result<Value> {
+            let path = image.join(path);
+            Ok(serde_json::from_slice(&fs::read(&path).with_context(|| path.display().to_string())?)?)
+        };
+        let digest = |value: &Value| value["digest"].as_str().map(str::to_owned).context("a descriptor without a digest");
+        let manifest = read(&format!("blobs/{}", digest(&read("index.json")?["manifests"][0])?.replace(':', "/")))?;
+        let layers = manifest["layers"].as_array().context("a manifest without layers")?;
+        layers.iter().map(|layer| Ok(digest(layer)?.replace(':', "_3A_"))).collect()
     }
 
     /// Lets the manifest of one digest have the signature of another's.

@@ -4,6 +4,7 @@
 //! On its way the node is offered what is unsigned, foreign or altered, and takes none of it: the image's signature counts by the policy
 //! that the image ships, the commit's by the stock libostree.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -252,11 +253,16 @@ fn the_power_goes_while_it_pulls(node: &mut Node) -> Result<()> {
     node.booted_old("after a power cut while it pulls")?;
     node.only_the_old_deployment_is_there()?;
     node.holds(&[("ostree container image list --repo /ostree/repo", "")])?;
-    let whole: usize = node.must(&format!("{LAYERS} | wc -l"))?.parse()?;
-    ensure!(whole > held, "{whole} layers after the power cut, {held} before");
+    let listed = node.must(LAYERS)?;
+    let whole: BTreeSet<_> = listed.lines().map(|name| name.rsplit('/').next().unwrap_or(name).to_owned()).collect();
+    ensure!(whole.len() > held, "{} layers after the power cut, {held} before", whole.len());
+    let there = node.factory.layers("next")?.intersection(&whole).count();
     let said = node.vm.must(&node.pull(SIGNED), PULL)?;
     node.told(&format!("pulled: {}", said.trim()));
-    ensure!(said.contains(&format!("layers already present: {whole};")), "needed {whole} layers to be there already:\n{said}");
+    ensure!(
+        there > 20 && said.contains(&format!("layers already present: {there};")),
+        "needed {there} to be there already:\n{said}"
+    );
     let listed = format!("docker://{}", node.factory.image(SIGNED));
     node.holds(&[("ostree container image list --repo /ostree/repo", &listed)])
 }

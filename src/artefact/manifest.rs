@@ -18,6 +18,7 @@ use crate::architecture::Architecture;
 use crate::digest::Digest;
 use crate::format::oci as oci_format;
 use crate::host::interrupt;
+use crate::layer::kernel_modules::Proven;
 use crate::plan::{Format, PlanId};
 
 /// The version of the file's form.
@@ -64,6 +65,9 @@ pub struct Manifest {
     pub artefacts: Vec<Artefact>,
     /// What describes them: the bill of materials and the provenance; keys and signatures.
     pub documents: Vec<Document>,
+    /// Kernel modules that others built: what the kernel was found to make of each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kernel_modules: Vec<Proven>,
     /// The repository that the image is signed for: the one that the node updates from. Only of a recipe that has a key for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repository: Option<String>,

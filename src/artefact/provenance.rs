@@ -87,6 +87,14 @@ fn materials(plan: &Plan) -> Vec<Value> {
                 FileContent::Blob { sha256, .. } => Some(subject(&format!("file {path}"), sha256)),
                 FileContent::Text(_) | FileContent::Symlink(_) => None,
             })),
+            LayerContent::KernelModules(modules) => {
+                for set in &modules.sets {
+                    let tree = |mapping: &crate::plan::ModuleMapping| json!({ "name": format!("kernel module {}", set.name), "digest": { "basaltTree": mapping.digest.to_hex() } });
+                    materials.extend(set.mappings.iter().map(tree));
+                }
+                materials.extend(modules.symvers.iter().map(|file| subject("Module.symvers", &file.sha256)));
+                materials.extend(modules.keys.iter().map(|key| subject("kernel module key", &key.sha256)));
+            }
             LayerContent::Trust(trust) => {
                 materials.extend(trust.keys().map(|(what, key)| subject(&format!("{what} key"), &key.sha256)))
             }

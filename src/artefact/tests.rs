@@ -37,6 +37,7 @@ fn manifest(disk: &Disk, rendered: &[Rendered]) -> Manifest {
         partitions: disk.partitions.clone(),
         artefacts: manifest::Artefact::list("node", rendered),
         documents: Vec::new(),
+        kernel_modules: Vec::new(),
         repository: None,
     }
 }

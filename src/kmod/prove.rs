@@ -98,6 +98,11 @@ pub enum Finding {
         /// Where the other one lies.
         other: String,
     },
+    /// It may ask for a file that the image does not have.
+    Firmware {
+        /// Below the folders of firmware.
+        file: String,
+    },
     /// The kernel loads signed modules only: it has no signature, a stranger's, or one of other bytes.
     Signature {
         /// What is wrong.
@@ -127,7 +132,44 @@ impl fmt::Display for Finding {
             Self::Depends { module } => write!(f, "depends on the module {module}, which is not there"),
             Self::BuiltIn => f.write_str("the kernel has a part of this name built in"),
             Self::Twice { other } => write!(f, "{other} is a module of the same name"),
+            Self::Firmware { file } => write!(f, "may ask for the firmware {file}, which the image does not have"),
             Self::Signature { why } => f.write_str(why),
+        }
+    }
+}
+
+/// Every [`Finding::kind`].
+pub const KINDS: [&str; 12] = [
+    "machine",
+    "vermagic",
+    "symbol",
+    "checksum",
+    "no-checksum",
+    "namespace",
+    "gpl",
+    "depends",
+    "built-in",
+    "twice",
+    "firmware",
+    "signature",
+];
+
+impl Finding {
+    /// One word for it, as in JSON and in a recipe's `allow`.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Machine { .. } => "machine",
+            Self::Vermagic { .. } => "vermagic",
+            Self::Symbol { .. } => "symbol",
+            Self::Checksum { .. } => "checksum",
+            Self::NoChecksum { .. } => "no-checksum",
+            Self::Namespace { .. } => "namespace",
+            Self::Gpl { .. } => "gpl",
+            Self::Depends { .. } => "depends",
+            Self::BuiltIn => "built-in",
+            Self::Twice { .. } => "twice",
+            Self::Firmware { .. } => "firmware",
+            Self::Signature { .. } => "signature",
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod cache;
 pub mod debian;
 pub mod files;
 pub mod foreign;
+pub mod kernel_modules;
 pub mod overlay;
 pub mod packages;
 mod residue;
@@ -58,6 +59,10 @@ pub fn produce(wanted: &plan::Layer, below: &[Layer], store: &Store) -> Result<L
         LayerContent::Agent { sha256, size } => agent::produce(*sha256, *size, store),
         LayerContent::UpdateClient { sha256, size } => update_client::produce(*sha256, *size, store),
         LayerContent::Files { files } => files::produce(files, store),
+        LayerContent::KernelModules(modules) => kernel_modules::produce(modules, &commit::merged(below)?, store).map(|made| {
+            removals = made.removals;
+            made.tree
+        }),
         LayerContent::Trust(trust) => trust::produce(trust, store),
         LayerContent::Settings(settings) => {
             // What those below disagree about is not this one's.

@@ -112,12 +112,16 @@ pub fn diff(old: Option<&Section>, new: &Section) -> Changes {
     let overlays = |section: &Section| -> BTreeMap<String, LockedOverlay> {
         section.overlays.iter().map(|overlay| (overlay.name.clone(), overlay.clone())).collect()
     };
+    let modules = |section: &Section| -> BTreeMap<String, LockedOverlay> {
+        section.kernel_modules.iter().map(|source| (source.name.clone(), source.clone())).collect()
+    };
     let packages = |section: &Section| -> BTreeMap<String, LockedPackage> {
         section.packages.iter().map(|package| (package.name.clone(), package.clone())).collect()
     };
     pairs(old.map(agents), agents(new), |name, old, new| list.extend(file("agent", name, old, new)));
     pairs(old.map(clients), clients(new), |name, old, new| list.extend(file("update client", name, old, new)));
-    pairs(old.map(overlays), overlays(new), |name, old, new| list.extend(overlay(name, old, new)));
+    pairs(old.map(overlays), overlays(new), |name, old, new| list.extend(overlay("overlay", name, old, new)));
+    pairs(old.map(modules), modules(new), |name, old, new| list.extend(overlay("kernel modules", name, old, new)));
     pairs(old.map(files), files(new), |name, old, new| list.extend(file("file", name, old, new)));
     pairs(old.map(packages), packages(new), |name, old, new| list.extend(package(name, old, new)));
     Changes { list, notes: Vec::new() }
@@ -197,7 +201,7 @@ fn file(kind: &str, name: &str, old: Option<&LockedFile>, new: Option<&LockedFil
     Some(Change { what: format!("{kind} {name}"), from, to, needed, found, details: Vec::new() })
 }
 
-fn overlay(name: &str, old: Option<&LockedOverlay>, new: Option<&LockedOverlay>) -> Option<Change> {
+fn overlay(kind: &str, name: &str, old: Option<&LockedOverlay>, new: Option<&LockedOverlay>) -> Option<Change> {
     if old.map(|overlay| overlay.digest) == new.map(|overlay| overlay.digest) {
         return None;
     }
@@ -221,7 +225,7 @@ fn overlay(name: &str, old: Option<&LockedOverlay>, new: Option<&LockedOverlay>)
         _ => (count(old), count(new)),
     };
     let (needed, found) = (old.map(|overlay| overlay.digest), new.map(|overlay| overlay.digest));
-    Some(Change { what: format!("overlay {name}"), from, to, needed, found, details })
+    Some(Change { what: format!("{kind} {name}"), from, to, needed, found, details })
 }
 
 fn package(name: &str, old: Option<&LockedPackage>, new: Option<&LockedPackage>) -> Option<Change> {

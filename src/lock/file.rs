@@ -98,10 +98,13 @@ impl Lock {
                 }
             }
             let names = section.overlays.iter().map(|overlay| &overlay.name);
+            let modules = section.kernel_modules.iter().map(|source| &source.name);
             let files = section.files.iter().map(|file| &file.name);
-            for (kind, mut names) in
-                [("overlay", Box::new(names) as Box<dyn Iterator<Item = &String>>), ("file", Box::new(files))]
-            {
+            for (kind, mut names) in [
+                ("overlay", Box::new(names) as Box<dyn Iterator<Item = &String>>),
+                ("kernel-module", Box::new(modules)),
+                ("file", Box::new(files)),
+            ] {
                 let mut seen = BTreeSet::new();
                 if let Some(twice) = names.find(|name| !seen.insert(*name)) {
                     return Err(format!("{kind} {twice:?}: needed once, found twice"));

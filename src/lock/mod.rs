@@ -51,6 +51,9 @@ pub struct Section {
     /// Local folders.
     #[serde(default, rename = "overlay", skip_serializing_if = "Vec::is_empty")]
     pub overlays: Vec<LockedOverlay>,
+    /// Local folders with kernel modules.
+    #[serde(default, rename = "kernel-module", skip_serializing_if = "Vec::is_empty")]
+    pub kernel_modules: Vec<LockedOverlay>,
     /// Local files that `[[file]]` names.
     #[serde(default, rename = "file", skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<LockedFile>,
@@ -111,6 +114,7 @@ impl Section {
     /// Puts everything into the order of the file, so that equal sections are equal bytes.
     pub fn sort(&mut self) {
         self.overlays.sort_by(|a, b| a.name.cmp(&b.name));
+        self.kernel_modules.sort_by(|a, b| a.name.cmp(&b.name));
         self.files.sort_by(|a, b| a.name.cmp(&b.name));
         self.packages.sort_by(|a, b| (&a.name, &a.architecture).cmp(&(&b.name, &b.architecture)));
     }

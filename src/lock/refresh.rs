@@ -108,7 +108,8 @@ pub fn refresh(inputs: Inputs<'_>, previous: Option<&Lock>, mode: &Mode) -> Resu
     let (overlays, files) = (overlays(inputs)?, files(inputs)?);
     let mut notes = Vec::new();
     let base::Pinned { date, base, packages } = base::pin(inputs, old, mode, &mut notes)?;
-    let mut section = Section { date, base, agent, update_client, overlays, files, packages };
+    let kernel_modules = kernel_modules(inputs)?;
+    let mut section = Section { date, base, agent, update_client, overlays, kernel_modules, files, packages };
     section.sort();
     let mut changes = diff(old, &section);
     changes.notes = notes;
@@ -186,6 +187,13 @@ fn import(inputs: Inputs<'_>, name: &str, path: &Path) -> Result<LockedFile> {
 
 fn overlays(inputs: Inputs<'_>) -> Result<Vec<LockedOverlay>> {
     inputs.recipe.overlays.iter().map(|overlay| import_overlay(inputs, overlay)).collect()
+}
+
+/// Imported as overlays are: a tree is a tree.
+fn kernel_modules(inputs: Inputs<'_>) -> Result<Vec<LockedOverlay>> {
+    let source =
+        |path: &str| Overlay { source: OverlaySource::Local(path.to_owned()), replaces: Vec::new(), modes: Default::default() };
+    inputs.recipe.module_sources().into_iter().map(|path| import_overlay(inputs, &source(path))).collect()
 }
 
 fn import_overlay(inputs: Inputs<'_>, overlay: &Overlay) -> Result<LockedOverlay> {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Base, FileContent, Layer, LayerContent, Plan, Settings};
+use super::{Base, FileContent, KernelMatch, KernelModules, Layer, LayerContent, Plan, Settings};
 
 /// The widest line.
 const WIDTH: usize = 96;
@@ -40,6 +40,7 @@ pub fn explain(plan: &Plan) -> String {
                     out.row("", &format!("   images come from {}", trust.repository.as_deref().unwrap_or("any registry")));
                 }
             }
+            LayerContent::KernelModules(modules) => module_lines(modules, &mut out),
             LayerContent::Overlay { .. } | LayerContent::Agent { .. } | LayerContent::UpdateClient { .. } => {}
         }
     }
@@ -82,8 +83,34 @@ fn layer_line(layer: &Layer) -> String {
         LayerContent::Agent { sha256, size: bytes } | LayerContent::UpdateClient { sha256, size: bytes } => {
             format!("{} ({}, {})", layer.name, size(*bytes), short(sha256))
         }
-        LayerContent::Files { .. } | LayerContent::Trust(_) | LayerContent::Settings(_) => layer.name.clone(),
+        LayerContent::Files { .. } | LayerContent::KernelModules(_) | LayerContent::Trust(_) | LayerContent::Settings(_) => {
+            layer.name.clone()
+        }
     }
+}
+
+fn module_lines(modules: &KernelModules, out: &mut Lines) {
+    for set in &modules.sets {
+        for mapping in &set.mappings {
+            let kernel = match &mapping.kernel {
+                KernelMatch::Any => "each kernel".to_owned(),
+                KernelMatch::Literal(release) => release.clone(),
+                KernelMatch::Regexp(pattern) => format!("kernels like {pattern}"),
+            };
+            out.row("", &format!("   {} for {kernel} ({})", set.name, short(&mapping.digest)));
+        }
+        let mut list = |what: &str, words: &[String]| {
+            if !words.is_empty() {
+                out.row("", &format!("   {what} {}", words.join(", ")));
+            }
+        };
+        list("load", &set.load);
+        list("blacklist", &set.blacklist);
+        list("instead of the kernel's", &set.remove);
+        list("allowed:", &set.allow);
+    }
+    let signed = if modules.secure_boot { "signed, or the kernel refuses them" } else { "signed or not: no Secure Boot" };
+    out.row("", &format!("   {signed}"));
 }
 
 fn settings_lines(settings: &Settings, out: &mut Lines) {

@@ -1,6 +1,6 @@
 //! A plan as JSON: what `plan --json` prints and `build` takes. Read strictly, because it may come from anywhere.
 
-use super::{Base, FileContent, LayerContent, Plan, Settings, VERSION};
+use super::{Base, FileContent, KernelMatch, KernelModules, LayerContent, Plan, Settings, VERSION};
 use crate::recipe::ImageSource;
 use crate::recipe::names::{self, Verdict};
 
@@ -129,10 +129,28 @@ impl Plan {
                     _ => Ok(()),
                 }
             }),
+            LayerContent::KernelModules(modules) => modules_by_rules(modules).map_err(value),
             LayerContent::Trust(trust) => each(&trust.repository, names::image_reference).map_err(value),
             LayerContent::Settings(settings) => settings_by_rules(settings).map_err(value),
         }
     }
+}
+
+fn modules_by_rules(modules: &KernelModules) -> Verdict {
+    for set in &modules.sets {
+        names::image(&set.name)?;
+        each(set.load.iter().chain(&set.blacklist).chain(&set.remove).chain(set.parameters.keys()), names::module)?;
+        each(set.parameters.values(), names::module_parameters)?;
+        each(&set.allow, names::finding)?;
+        for mapping in &set.mappings {
+            match &mapping.kernel {
+                KernelMatch::Any => {}
+                KernelMatch::Literal(release) => names::release(release)?,
+                KernelMatch::Regexp(pattern) => names::release_pattern(pattern)?,
+            }
+        }
+    }
+    Ok(())
 }
 
 fn settings_by_rules(settings: &Settings) -> Verdict {

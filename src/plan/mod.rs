@@ -85,7 +85,7 @@ pub enum Base {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Layer {
-    /// `overlay 10-basalt-node`, `agent`, `update-client`, `files`, `settings`.
+    /// `overlay 10-basalt-node`, `agent`, `update-client`, `kernel-modules`, `files`, `settings`.
     pub name: String,
     /// Paths (a folder means all below it) where this layer wins over the ones under it.
     pub replaces: Vec<TreePath>,
@@ -121,10 +121,70 @@ pub enum LayerContent {
         /// Target path to file.
         files: BTreeMap<TreePath, FileSpec>,
     },
+    /// Kernel modules that others built.
+    KernelModules(KernelModules),
     /// Whose signatures the node demands of its updates.
     Trust(Trust),
     /// What the recipe says of units, users, host name and network; made into files once the layers below are known.
     Settings(Settings),
+}
+
+/// Kernel modules that others built, and what they are proven against.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct KernelModules {
+    /// One for each `[[kernel-module]]`, in the recipe's order.
+    pub sets: Vec<ModuleSet>,
+    /// What the kernel exports: a `Module.symvers`, perhaps compressed; a blob of the store. None: the base has it.
+    pub symvers: Option<Key>,
+    /// Certificates of the machine's owner (MOK), which sign modules beside those in the kernel: blobs of the store.
+    pub keys: Vec<Key>,
+    /// Whether the image boots with Secure Boot: its kernel loads signed modules only.
+    pub secure_boot: bool,
+}
+
+/// Modules that belong together.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ModuleSet {
+    /// As the recipe calls it; also the folder that they lie in.
+    pub name: String,
+    /// Which modules for which kernel: the first that matches counts.
+    pub mappings: Vec<ModuleMapping>,
+    /// The folder of the source with firmware.
+    pub firmware: Option<TreePath>,
+    /// Loaded at boot, in this order.
+    pub load: Vec<String>,
+    /// Module to parameters.
+    pub parameters: BTreeMap<String, String>,
+    /// Never loaded for a device.
+    pub blacklist: Vec<String>,
+    /// The kernel's own modules that go.
+    pub remove: Vec<String>,
+    /// What may stand in the way of these modules: [`crate::kmod::prove::KINDS`].
+    pub allow: Vec<String>,
+}
+
+/// Modules for some kernels.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ModuleMapping {
+    /// For which.
+    pub kernel: KernelMatch,
+    /// Digest of their tree: the key of the store's entry.
+    pub digest: Digest,
+}
+
+/// For which kernels something is, by their release.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KernelMatch {
+    /// For each.
+    Any,
+    /// For this one.
+    Literal(String),
+    /// For those whose release has a part that matches.
+    Regexp(String),
 }
 
 /// Whose signatures the node demands of its updates: public keys, blobs of the store.
@@ -297,6 +357,14 @@ impl Base {
 }
 
 impl Plan {
+    /// The kernel modules that others built, if there are any.
+    pub fn kernel_modules(&self) -> Option<&KernelModules> {
+        self.layers.iter().find_map(|layer| match &layer.content {
+            LayerContent::KernelModules(modules) => Some(modules),
+            _ => None,
+        })
+    }
+
     /// Whose signatures the node demands, if it does.
     pub fn trust(&self) -> Option<&Trust> {
         self.layers.iter().find_map(|layer| match &layer.content {

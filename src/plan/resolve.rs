@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{Base, FileContent, FileSpec, Key, Layer, LayerContent, Plan, Trust, VERSION};
+use super::{
+    Base, FileContent, FileSpec, KernelModules, Key, Layer, LayerContent, ModuleMapping, ModuleSet, Plan, Trust, VERSION,
+};
 use crate::architecture::Architecture;
 use crate::failure::{Failure, Kind};
+use crate::layer::kernel_modules::blacklist_argument;
 use crate::lock::{LockedBase, LockedDebian, LockedFile, Section};
-use crate::recipe::{Content, Debian, Origin, Recipe, defaults};
+use crate::recipe::{Content, Debian, KernelModule, Origin, Recipe, defaults};
 use crate::sign::simple;
 
 /// The lock does not know an input of the recipe, or knows another one.
@@ -31,7 +34,7 @@ impl From<StaleLock> for Failure {
 }
 
 /// The plan of `recipe` for `architecture`, with the inputs that `lock` pins. Layers, lowest first: the base, overlays (those that come
-/// with Basalt are the recipe's first), agent, update client, files, settings.
+/// with Basalt are the recipe's first), agent, update client, kernel modules, files, settings.
 ///
 /// # Errors
 /// When the lock was made for another recipe: an input is missing in it, or its packages answer another question.
@@ -67,6 +70,7 @@ pub fn resolve(recipe: &Recipe, lock: &Section, architecture: Architecture) -> R
         (true, None) => return Err(stale("the update client".to_owned(), "none")),
         (false, _) => {}
     }
+    layers.extend(kernel_modules(recipe, lock).map_err(|needed| stale(needed, "none"))?);
     if let Some(layer) = files(recipe, lock).map_err(|name| stale(format!("file {name}"), "none"))? {
         layers.push(layer);
     }
@@ -160,6 +164,34 @@ fn files<'r>(recipe: &'r Recipe, lock: &Section) -> Result<Option<Layer>, &'r st
     Ok((!files.is_empty()).then(|| layer(files)))
 }
 
+/// The kernel modules of the recipe. Fails with what the lock lacks.
+fn kernel_modules(recipe: &Recipe, lock: &Section) -> Result<Option<Layer>, String> {
+    if recipe.kernel_modules.is_empty() {
+        return Ok(None);
+    }
+    let tree = |path: &String| {
+        let locked = lock.kernel_modules.iter().find(|locked| locked.name == *path);
+        locked.map(|locked| locked.digest).ok_or_else(|| format!("kernel modules {path}"))
+    };
+    let blob = |name: &String| {
+        let locked = lock.files.iter().find(|locked| locked.name == *name).ok_or_else(|| format!("file {name}"))?;
+        Ok::<_, String>(Key { sha256: locked.sha256, size: locked.size })
+    };
+    let set = |module: &KernelModule| {
+        let mappings = module.mappings.iter();
+        let mappings = mappings.map(|(kernel, path)| Ok(ModuleMapping { kernel: kernel.clone(), digest: tree(path)? }));
+        Ok::<_, String>(ModuleSet { mappings: mappings.collect::<Result<_, String>>()?, ..module.set.clone() })
+    };
+    let content = KernelModules {
+        sets: recipe.kernel_modules.iter().map(set).collect::<Result<_, _>>()?,
+        symvers: recipe.module_proof.symvers.as_ref().map(blob).transpose()?,
+        keys: recipe.module_proof.keys.iter().map(blob).collect::<Result<_, _>>()?,
+        secure_boot: recipe.module_proof.secure_boot,
+    };
+    let content = LayerContent::KernelModules(content);
+    Ok(Some(Layer { name: "kernel-modules".to_owned(), replaces: Vec::new(), content }))
+}
+
 /// The keys of the recipe. Fails with the name that the lock lacks.
 fn trust<'r>(recipe: &'r Recipe, lock: &Section) -> Result<Option<Layer>, &'r str> {
     let key = |name: &'r Option<String>| -> Result<Option<Key>, &'r str> {
@@ -197,7 +229,8 @@ fn settings(recipe: &Recipe) -> Layer {
 fn kernel_args(recipe: &Recipe) -> Vec<String> {
     let told = recipe.base.minimal || recipe.kernel_args.iter().any(|arg| arg.starts_with("console="));
     let consoles = defaults::CONSOLES.iter().copied().filter(|_| !told).map(str::to_owned);
-    consoles.chain(recipe.kernel_args.iter().cloned()).collect()
+    let blacklist = blacklist_argument(recipe.kernel_modules.iter().flat_map(|module| &module.set.blacklist));
+    consoles.chain(recipe.kernel_args.iter().cloned()).chain(blacklist).collect()
 }
 
 #[cfg(test)]

@@ -187,8 +187,12 @@ impl Loader<'_> {
         let keyring = written.base.keyring.as_mut().filter(|path| !path.starts_with('/'));
         let keys = written.sign.commit.as_mut().into_iter().chain(written.sign.image.as_mut());
         let base = written.base.path.as_mut();
-        let paths =
-            overlays.chain(files).chain(networks).chain(keys).chain(written.agent.path.as_mut()).chain(keyring).chain(base);
+        let modules = written.kernel_modules.iter_mut().flat_map(|module| {
+            module.path.as_mut().into_iter().chain(module.kernel_mappings.iter_mut().map(|mapping| &mut mapping.path))
+        });
+        let kernel = written.kernel.symvers.as_mut().into_iter().chain(&mut written.kernel.module_keys);
+        let paths = overlays.chain(files).chain(networks).chain(keys).chain(written.agent.path.as_mut());
+        let paths = paths.chain(keyring).chain(base).chain(modules).chain(kernel);
         for path in paths {
             match local::join(name, &path.value) {
                 Ok(joined) => path.value = joined,

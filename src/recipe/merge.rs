@@ -80,7 +80,13 @@ impl Join {
             base: self.base(below.base, above.base),
             overlays: append(below.overlays, above.overlays),
             files: append(below.files, above.files),
-            kernel: Kernel { args: append(below.kernel.args, above.kernel.args) },
+            kernel: Kernel {
+                args: append(below.kernel.args, above.kernel.args),
+                symvers: self.one("kernel.symvers", below.kernel.symvers, above.kernel.symvers),
+                secure_boot: self.one("kernel.secure-boot", below.kernel.secure_boot, above.kernel.secure_boot),
+                module_keys: append(below.kernel.module_keys, above.kernel.module_keys),
+            },
+            kernel_modules: append(below.kernel_modules, above.kernel_modules),
             systemd: Systemd {
                 enable: append(below.systemd.enable, above.systemd.enable),
                 disable: append(below.systemd.disable, above.systemd.disable),

@@ -32,7 +32,7 @@ pub use written::Written;
 
 use crate::architecture::Architecture;
 use crate::failure::{Failure, Mention};
-use crate::plan::{Check, Disk, Format, Settings};
+use crate::plan::{Check, Disk, Format, KernelMatch, ModuleSet, Settings};
 use crate::tree::TreePath;
 
 /// A recipe that has been merged and checked: names follow their rules, numbers are numbers, paths stay in the image.
@@ -56,6 +56,10 @@ pub struct Recipe {
     pub files: BTreeMap<TreePath, File>,
     /// Kernel arguments, in order.
     pub kernel_args: Vec<String>,
+    /// Kernel modules that others built.
+    pub kernel_modules: Vec<KernelModule>,
+    /// What they are proven against.
+    pub module_proof: ModuleProof,
     /// Units, users, keys, host name, network. A `[[network]]` with a local source is one of the files.
     pub settings: Settings,
     /// The disk's layout.
@@ -179,6 +183,28 @@ impl OverlaySource {
     }
 }
 
+/// Kernel modules that others built, from one source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelModule {
+    /// What they are called.
+    pub name: String,
+    /// Which folder or tar archive, relative to the recipe's folder, is for which kernels: the first that matches counts.
+    pub mappings: Vec<(KernelMatch, String)>,
+    /// All that does not depend on the kernel; its mappings are empty.
+    pub set: ModuleSet,
+}
+
+/// What kernel modules are proven against.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModuleProof {
+    /// The kernel's `Module.symvers`, relative to the recipe's folder; none: the base has it.
+    pub symvers: Option<String>,
+    /// Certificates, relative to the recipe's folder.
+    pub keys: Vec<String>,
+    /// Whether the kernel loads signed modules only.
+    pub secure_boot: bool,
+}
+
 /// Which first-boot agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Agent {
@@ -222,14 +248,24 @@ impl Recipe {
         self.folder.join(path)
     }
 
-    /// Every local file that is copied into the image, each once, sorted.
+    /// Every local folder or archive with kernel modules, each once, sorted.
+    pub fn module_sources(&self) -> Vec<&str> {
+        let mut paths: Vec<_> =
+            self.kernel_modules.iter().flat_map(|module| &module.mappings).map(|(_, path)| path.as_str()).collect();
+        paths.sort_unstable();
+        paths.dedup();
+        paths
+    }
+
+    /// Every local file that decides the image, each once, sorted: copied into it, or what kernel modules are proven against.
     pub fn local_files(&self) -> Vec<&str> {
         let sources = self.files.values().filter_map(|file| match &file.content {
             Content::Source(path) => Some(path.as_str()),
             Content::Text(_) | Content::Symlink(_) => None,
         });
         let keys = self.sign.commit.iter().chain(&self.sign.image).map(String::as_str);
-        let mut paths: Vec<_> = sources.chain(keys).collect();
+        let kernel = self.module_proof.symvers.iter().chain(&self.module_proof.keys).map(String::as_str);
+        let mut paths: Vec<_> = sources.chain(keys).chain(kernel).collect();
         paths.sort_unstable();
         paths.dedup();
         paths
@@ -270,6 +306,9 @@ pub fn locate(path: &Path, mention: &Mention) -> Option<Position> {
         "sign.commit" => written.sign.commit.map(|path| path.place),
         "sign.image" => written.sign.image.map(|path| path.place),
         "agent.path" => written.agent.path.map(|path| path.place),
+        "kernel-module" => {
+            written.kernel_modules.iter().find(|module| module.name.value == value).map(|module| module.name.place)
+        }
         "overlay" => {
             let names = written.overlays.iter().filter_map(|overlay| overlay.path.as_ref().or(overlay.builtin.as_ref()));
             names.into_iter().find(|name| name.value == value).map(|name| name.place)

@@ -5,6 +5,10 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::kmod::mapping::Matcher;
+use crate::kmod::prove;
+use crate::kmod::release::Release;
+
 /// What was needed. The caller adds where.
 pub type Verdict<T = ()> = Result<T, String>;
 
@@ -147,6 +151,35 @@ pub fn kernel_arg(text: &str) -> Verdict {
         Some("") => Err(format!("needed a name before \"=\", found {text:?}")),
         _ => Ok(()),
     }
+}
+
+/// A kernel module's name.
+pub fn module(text: &str) -> Verdict {
+    let ok = !text.is_empty() && text.len() < 56 && text.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
+    rule(ok, "a kernel module's name: letters, digits, \"_\" and \"-\"", text)
+}
+
+/// Parameters of a kernel module: one line of a `modprobe.d` file.
+pub fn module_parameters(text: &str) -> Verdict {
+    let ok =
+        !text.is_empty() && text.len() < 1024 && text.chars().all(|c| c.is_ascii_graphic() || c == ' ') && !text.contains('\\');
+    rule(ok, "parameters in one line: name=value name=value", text)
+}
+
+/// The release of a kernel.
+pub fn release(text: &str) -> Verdict {
+    Release::parse(text).map(drop).map_err(|unfit| unfit.to_string())
+}
+
+/// A regular expression for releases of kernels.
+pub fn release_pattern(text: &str) -> Verdict {
+    Matcher::regexp(text).map(drop).map_err(|unfit| unfit.to_string())
+}
+
+/// A kind of finding of the proof of kernel modules.
+pub fn finding(text: &str) -> Verdict {
+    let known = prove::KINDS;
+    known.contains(&text).then_some(()).ok_or_else(|| format!("needed one of {}, found {text:?}", known.join(", ")))
 }
 
 /// Permission bits in octal: `0644`, `4755`.

@@ -39,6 +39,9 @@ pub struct Written {
     pub files: Vec<File>,
     /// The kernel.
     pub kernel: Kernel,
+    /// Kernel modules that others built, laid beside the kernel's own once it is proven that the kernel loads them.
+    #[serde(rename = "kernel-module")]
+    pub kernel_modules: Vec<KernelModule>,
     /// Units of systemd.
     pub systemd: Systemd,
     /// People and services that may log in, by name.
@@ -150,6 +153,56 @@ pub struct File {
 pub struct Kernel {
     /// Arguments, in order. Basalt adds `root=` and `ostree=` itself.
     pub args: Vec<Placed<String>>,
+    /// What the kernel exports, for the proof of `[[kernel-module]]`: its `Module.symvers` from the headers package, perhaps
+    /// compressed, relative to this file. Not needed where the base has it.
+    pub symvers: Option<Placed<String>>,
+    /// Whether nodes boot with Secure Boot, so that the kernel loads signed modules only. Without it: true.
+    pub secure_boot: Option<Placed<bool>>,
+    /// Certificates of the machines' owner (MOK) that sign kernel modules: local files in DER or PEM. Those in the kernel count anyway.
+    pub module_keys: Vec<Placed<String>>,
+}
+
+/// Kernel modules that others built, from one source: exactly one of `path` and `kernel-mappings`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct KernelModule {
+    /// What they are called: also the folder below `updates/` that they lie in.
+    pub name: Placed<String>,
+    /// A folder or plain tar archive with modules (`.ko`, perhaps with `.gz`, `.xz` or `.zst`), relative to this file, for each kernel.
+    /// Where it has `opt/lib/modules/RELEASE` (as KMM's images do) or `lib/modules/RELEASE`, those of the image's kernel count.
+    pub path: Option<Placed<String>>,
+    /// Which modules for which kernel: the first that matches counts.
+    #[serde(default)]
+    pub kernel_mappings: Vec<KernelMapping>,
+    /// The folder of the source with firmware, as it is seen there: `/firmware`.
+    pub firmware: Option<Placed<String>>,
+    /// Modules to load at boot, in this order.
+    #[serde(default)]
+    pub load: Vec<Placed<String>>,
+    /// Parameters by module: `{ nvidia = "NVreg_EnableGpuFirmware=1" }`.
+    #[serde(default)]
+    pub parameters: BTreeMap<String, Placed<String>>,
+    /// Modules that are never loaded for a device, in the initramfs neither: `["nouveau"]`.
+    #[serde(default)]
+    pub blacklist: Vec<Placed<String>>,
+    /// The kernel's own modules that go, because these take their place.
+    #[serde(default)]
+    pub in_tree_modules_to_remove: Vec<Placed<String>>,
+    /// What may stand in the way of these modules, as the proof names it: `["firmware"]`. Written into the manifest.
+    #[serde(default)]
+    pub allow: Vec<Placed<String>>,
+}
+
+/// Modules for some kernels: exactly one of `literal` and `regexp`, as in KMM.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct KernelMapping {
+    /// The kernel's release: `6.12.117+deb13-amd64`.
+    pub literal: Option<Placed<String>>,
+    /// A regular expression that matches a part of the release; `^` and `$` make it the whole.
+    pub regexp: Option<Placed<String>>,
+    /// A folder or tar archive, as `path` of a kernel module.
+    pub path: Placed<String>,
 }
 
 /// Units of systemd.

@@ -13,6 +13,7 @@ mod enforced;
 mod failing;
 mod inputs;
 mod inspect;
+mod kernel_modules;
 mod kernel_proof;
 mod layers;
 mod mirror;

@@ -35,6 +35,18 @@ pub(super) fn examine(written: &Written, recipe: &Recipe, findings: &mut Finding
     for path in sources.chain(networks).filter(|path| !path.starts_with('/')) {
         file(path, recipe, findings, true);
     }
+    let modules = written.kernel_modules.iter();
+    let modules = modules.flat_map(|module| module.path.iter().chain(module.kernel_mappings.iter().map(|mapping| &mapping.path)));
+    for path in modules.filter(|path| !path.starts_with('/')) {
+        if let Err(overlay::Unfit { list }) = overlay::names(&recipe.local(path)) {
+            for why in list {
+                findings.add(path.place, format!("kernel-module {:?}: {why}", path.value));
+            }
+        }
+    }
+    for path in written.kernel.symvers.iter().chain(&written.kernel.module_keys).filter(|path| !path.starts_with('/')) {
+        file(path, recipe, findings, true);
+    }
     local_base(written, recipe, findings);
     keys(written, recipe, findings);
     for path in written.agent.path.iter().filter(|path| !path.starts_with('/')).chain(&written.base.keyring) {

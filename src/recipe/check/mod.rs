@@ -6,6 +6,7 @@
 mod base;
 mod files;
 mod inputs;
+mod modules;
 mod people;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -71,6 +72,8 @@ impl Checker<'_> {
             agent,
             files,
             kernel_args: self.list("kernel.args", &written.kernel.args, names::kernel_arg),
+            kernel_modules: self.kernel_modules(&written.kernel_modules),
+            module_proof: self.module_proof(&written.kernel, &written.kernel_modules),
             settings,
             disk: self.disk(&written.disk),
             update: self.one("update.image", written.update.image.as_ref(), names::image_reference),

@@ -1,0 +1,102 @@
+//! Kernel modules that others built: proven to fit the kernel of the layers below, laid beside its own, and entered into the files that
+//! modprobe reads. Nothing of the target runs.
+//!
+//! ```text
+//! (trees of modules, layers below) --target--> the kernel     --source--> [Found]     --proof--> what stands in the way
+//!                                                              --index--> modules.dep ...     --settings--> modprobe.d, modules-load.d
+//! ```
+
+mod index;
+mod proof;
+mod settings;
+mod source;
+mod target;
+#[cfg(test)]
+mod tests;
+
+use anyhow::{Context, Result};
+
+use crate::format::modules_index::ModulePath;
+use crate::plan::KernelModules;
+use crate::store::Store;
+use crate::tree::{Content, Meta, Tree, TreePath};
+use target::Target;
+
+pub use proof::Proven;
+pub use settings::blacklist_argument;
+
+/// What each module was found to be, in the image: [`proof::Proven`] as JSON, sorted by path.
+pub const REPORT: &str = "/usr/lib/basalt/kernel-modules.json";
+/// Where depmod and modprobe look before they look at the kernel's own modules.
+const FOLDER: &str = "updates";
+
+/// What the layer brings, and what of the layers below it takes the place of.
+#[derive(Debug)]
+pub struct Produced {
+    /// Modules, firmware, indexes, settings.
+    pub tree: Tree,
+    /// The kernel's own modules that go, and the indexes that are written anew.
+    pub removals: Vec<TreePath>,
+}
+
+/// A module that is to be laid into the image.
+#[derive(Debug)]
+struct Found {
+    /// Which entry of the recipe it belongs to: its place.
+    set: usize,
+    /// Where it will lie, below the kernel's folder.
+    path: ModulePath,
+    content: Content,
+}
+
+/// The layer of `wanted` over the merged tree `below`.
+///
+/// # Errors
+/// [`crate::failure::Kind::Verification`]: a module that the kernel would not load, every reason of each; no modules for this kernel.
+/// [`crate::failure::Kind::Invalid`]: layers below without a kernel, or without what the proof needs.
+pub fn produce(wanted: &KernelModules, below: &Tree, store: &Store) -> Result<Produced> {
+    let target = Target::of(below)?;
+    let sources = source::all(wanted, &target, store)?;
+    let removed = target.removed(wanted)?;
+    let proven = proof::prove(wanted, &target, &sources, &removed, store)?;
+    let mut produced = Produced { tree: Tree::new(), removals: Vec::new() };
+    for found in &sources.modules {
+        produced.put(&target.path(found.path.as_str())?, found.content.clone())?;
+    }
+    for (path, content) in &sources.firmware {
+        produced.put(path, content.clone())?;
+    }
+    for path in &removed {
+        produced.removals.push(target.path(path.as_str())?);
+    }
+    for (name, bytes) in index::extended(&target, &sources.modules, &removed)? {
+        let path = target.path(&name)?;
+        if below.get(&path).is_some() {
+            produced.removals.push(path.clone());
+        }
+        produced.put(&path, Content::from_bytes(bytes))?;
+    }
+    for (path, text) in settings::files(wanted) {
+        produced.put(&TreePath::parse(&path)?, Content::from_bytes(text.into_bytes()))?;
+    }
+    let mut report = serde_json::to_vec_pretty(&proven)?;
+    report.push(b'\n');
+    produced.put(&TreePath::parse(REPORT)?, Content::from_bytes(report))?;
+    Ok(produced)
+}
+
+/// What was found of the modules that were laid into `tree`. Empty where there are none.
+///
+/// # Errors
+/// Another program's file lies there.
+pub fn report(tree: &Tree) -> Result<Vec<Proven>> {
+    let Some(content) = tree.file(&TreePath::parse(REPORT)?) else { return Ok(Vec::new()) };
+    serde_json::from_slice(&content.bytes()?).with_context(|| REPORT.to_owned())
+}
+
+impl Produced {
+    fn put(&mut self, path: &TreePath, content: Content) -> Result<()> {
+        self.tree.put_file(path, Meta::root(0o644), content)?;
+        Ok(())
+    }
+}

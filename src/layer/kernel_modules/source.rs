@@ -1,0 +1,121 @@
+//! Which modules are laid into the image: those of the first mapping that is for its kernel.
+//!
+//! A source is a tree of modules: in KMM's layout (`opt/lib/modules/RELEASE/*.ko`), as packages lay them out
+//! (`[usr/]lib/modules/RELEASE/...`), or any folder with modules for one kernel.
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+
+use super::target::Target;
+use super::{FOLDER, Found};
+use crate::failure::{Failure, Kind};
+use crate::format::module;
+use crate::format::modules_index::ModulePath;
+use crate::layer::overlay;
+use crate::plan::{KernelModules, ModuleSet};
+use crate::store::Store;
+use crate::tree::{Content, LeafKind, Node, Tree, TreePath};
+
+/// Where a source may keep modules by the kernel's release.
+const BY_RELEASE: [&str; 3] = ["/opt/lib/modules", "/usr/lib/modules", "/lib/modules"];
+/// Where the kernel looks for firmware before it looks for what the base brings.
+const FIRMWARE: &str = "/usr/lib/firmware/updates";
+
+/// What all entries of the recipe bring.
+pub struct Sources {
+    /// By set, then by path.
+    pub modules: Vec<Found>,
+    /// Path in the image, and content.
+    pub firmware: Vec<(TreePath, Content)>,
+}
+
+/// Reads the sources for the kernel of `target`.
+///
+/// # Errors
+/// [`Kind::Verification`]: nothing there is for this kernel. [`Kind::Invalid`]: two modules of one source have one file name.
+pub fn all(wanted: &KernelModules, target: &Target<'_>, store: &Store) -> Result<Sources> {
+    let mut sources = Sources { modules: Vec::new(), firmware: Vec::new() };
+    for (number, set) in wanted.sets.iter().enumerate() {
+        let Some(digest) = target.choose(set.mappings.iter().map(|mapping| (&mapping.kernel, mapping.digest)))? else {
+            let what = format!("kernel module {}: no mapping is for the kernel {}", set.name, target.release);
+            return Err(Failure::new(Kind::Verification, what)
+                .hint("add a mapping with modules that were built for this kernel, or keep the kernel back in the lock")
+                .about("kernel-module", &set.name)
+                .into());
+        };
+        let tree = overlay::produce(&format!("kernel module {}", set.name), &digest, store)?;
+        modules(number, set, target, &tree, &mut sources)?;
+        firmware(set, &tree, &mut sources)?;
+    }
+    Ok(sources)
+}
+
+fn modules(number: usize, set: &ModuleSet, target: &Target<'_>, tree: &Tree, sources: &mut Sources) -> Result<()> {
+    let fail = |kind, what: String, hint: &str| {
+        let failure = Failure::new(kind, format!("kernel module {}: {what}", set.name)).hint(hint);
+        failure.about("kernel-module", &set.name)
+    };
+    let within = match by_release(tree)? {
+        Some((place, releases)) if releases.contains(target.release.as_str()) => place.join(target.release.as_str()),
+        Some((place, releases)) => {
+            let found = releases.into_iter().collect::<Vec<_>>().join(", ");
+            let what = format!("needed modules for the kernel {}, found in {place} those for {found}", target.release);
+            return Err(fail(Kind::Verification, what, "build them for this kernel, or keep the kernel back in the lock").into());
+        }
+        None => TreePath::root(),
+    };
+    let mut names = BTreeSet::new();
+    for (path, node) in tree.walk().filter(|(path, _)| path.is_within(&within)) {
+        let Node::Leaf(leaf) = node else { continue };
+        let LeafKind::File(content) = &leaf.kind else { continue };
+        let Some((_, file)) = path.split_last() else { continue };
+        if module::name_of(file).is_none() {
+            continue;
+        }
+        let path = ModulePath::parse(&format!("{FOLDER}/{}/{file}", set.name))
+            .map_err(|bad| fail(Kind::Invalid, bad.to_string(), "rename the file"))?;
+        if !names.insert(path.name()) {
+            return Err(fail(Kind::Invalid, format!("needed one module of a name, found {file} twice"), "remove one").into());
+        }
+        sources.modules.push(Found { set: number, path, content: content.clone() });
+    }
+    if names.is_empty() {
+        let what = format!("needed modules (*.ko, perhaps with .gz, .xz or .zst) in {within}, found none");
+        return Err(fail(Kind::Verification, what, "build them first").into());
+    }
+    Ok(())
+}
+
+/// The folder with modules by release, and which releases it has.
+fn by_release(tree: &Tree) -> Result<Option<(TreePath, BTreeSet<String>)>> {
+    for place in BY_RELEASE {
+        let place = TreePath::parse(place)?;
+        if let Some(folder) = tree.directory(&place) {
+            let folders = folder.children.iter().filter(|(_, node)| matches!(node, Node::Directory(_)));
+            return Ok(Some((place, folders.map(|(name, _)| name.clone()).collect())));
+        }
+    }
+    Ok(None)
+}
+
+/// What lies in the source's folder of firmware.
+fn firmware(set: &ModuleSet, tree: &Tree, sources: &mut Sources) -> Result<()> {
+    let Some(folder) = &set.firmware else { return Ok(()) };
+    if tree.directory(folder).is_none() {
+        let what = format!("kernel module {}: needed a folder with firmware at {folder} of its source, found none", set.name);
+        return Err(Failure::new(Kind::Invalid, what).hint("correct `firmware`").about("kernel-module", &set.name).into());
+    }
+    for (path, node) in tree.walk().filter(|(path, _)| path.is_within(folder)) {
+        if let Node::Leaf(leaf) = node
+            && let LeafKind::File(content) = &leaf.kind
+        {
+            let relative = &path.relative()[folder.relative().len()..];
+            let to = TreePath::parse(&format!("{FIRMWARE}/{}", relative.trim_start_matches('/')))?;
+            if !sources.firmware.iter().any(|(there, other)| *there == to && other.digest() == content.digest()) {
+                sources.firmware.push((to, content.clone()));
+            }
+        }
+    }
+    Ok(())
+}

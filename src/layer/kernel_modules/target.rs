@@ -1,0 +1,142 @@
+//! The kernel of the layers below, and what it says of itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result};
+
+use crate::failure::{Failure, Kind};
+use crate::format::modules_index::{Index, ModulePath};
+use crate::format::{compressed, module};
+use crate::kmod::release::Release;
+use crate::kmod::{Facts, mapping};
+use crate::plan::{KernelMatch, KernelModules};
+use crate::tree::{Content, Directory, LeafKind, Node, Tree, TreePath};
+
+/// Where kernels keep their modules.
+const MODULES: &str = "/usr/lib/modules";
+/// Where a base may keep its kernel's exports: below the kernel's folder.
+const SYMVERS: [&str; 5] = ["symvers.xz", "symvers.gz", "symvers.zst", "symvers", "build/Module.symvers"];
+
+/// The one kernel of a tree.
+pub struct Target<'a> {
+    /// `6.12.117+deb13-amd64`.
+    pub release: Release,
+    /// Its modules, as depmod knows them.
+    pub index: Index,
+    /// The layers below.
+    pub below: &'a Tree,
+    folder: TreePath,
+}
+
+impl<'a> Target<'a> {
+    /// Finds it: the folder of modules that has an index.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`]: none, or several; an index that depmod did not write.
+    pub fn of(below: &'a Tree) -> Result<Self> {
+        let all = TreePath::parse(MODULES)?;
+        let has_index = |node: &Node| matches!(node, Node::Directory(inner) if inner.children.contains_key("modules.dep"));
+        let folders = below.directory(&all).into_iter().flat_map(|folder| &folder.children);
+        let names: Vec<_> = folders.filter(|(_, node)| has_index(node)).map(|(name, _)| name.as_str()).collect();
+        let [name] = names[..] else {
+            let found = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            let what = format!("kernel modules: needed one kernel with modules in {MODULES}, found {found}");
+            return Err(Failure::new(Kind::Invalid, what).hint("add one kernel to the packages of the recipe").into());
+        };
+        let release = Release::parse(name).map_err(|unfit| Failure::new(Kind::Invalid, format!("{MODULES}: {unfit}")))?;
+        let folder = all.join(name);
+        let files = index_files(below.directory(&folder).context("a kernel without a folder")?)?;
+        let index = Index::read(&files).with_context(|| format!("{folder}: the index of its modules"))?;
+        Ok(Self { release, index, below, folder })
+    }
+
+    /// A path below the kernel's folder, in the image.
+    pub fn path(&self, relative: &str) -> Result<TreePath> {
+        Ok(TreePath::parse(&format!("{}/{relative}", self.folder))?)
+    }
+
+    /// A file below the kernel's folder.
+    pub fn file(&self, relative: &str) -> Result<Option<&'a Content>> {
+        Ok(self.below.file(&self.path(relative)?))
+    }
+
+    /// The kernel image itself: where it lies in a tree that is not yet a commit, or in one.
+    pub fn image(&self) -> Result<Vec<u8>> {
+        let places = [self.path("vmlinuz")?, TreePath::parse(&format!("/boot/vmlinuz-{}", self.release))?];
+        let found = places.iter().find_map(|path| self.below.file(path));
+        let content = found.ok_or_else(|| {
+            Failure::new(
+                Kind::Invalid,
+                format!("the kernel {}: needed {} or {}, found neither", self.release, places[0], places[1]),
+            )
+        })?;
+        Ok(content.bytes()?)
+    }
+
+    /// The exports that come with the base.
+    pub fn symvers(&self) -> Result<Option<Vec<u8>>> {
+        for name in SYMVERS {
+            if let Some(content) = self.file(name)? {
+                return Ok(Some(compressed::unpack_all(&content.bytes()?).with_context(|| format!("{}/{name}", self.folder))?));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What one of the kernel's own modules says.
+    pub fn facts(&self, path: &ModulePath) -> Result<Facts> {
+        let content = self.file(path.as_str())?.with_context(|| format!("{path}: in the index, and not there"))?;
+        Facts::read(path.as_str(), &content.bytes()?, None).with_context(|| path.to_string())
+    }
+
+    /// Modules that are part of the kernel.
+    pub fn built_in(&self) -> Result<BTreeSet<String>> {
+        let Some(content) = self.file("modules.builtin")? else { return Ok(BTreeSet::new()) };
+        Ok(String::from_utf8_lossy(&content.bytes()?).lines().filter_map(module::name_of).collect())
+    }
+
+    /// Where the kernel's modules lie that the recipe takes away.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`]: the kernel has none of this name.
+    pub fn removed(&self, wanted: &KernelModules) -> Result<Vec<ModulePath>> {
+        let names: BTreeSet<_> = wanted.sets.iter().flat_map(|set| &set.remove).map(|name| module::canonical(name)).collect();
+        let path = |name: &String| {
+            self.index.path(name).cloned().ok_or_else(|| {
+                let what = format!("in-tree-modules-to-remove: needed a module of {}, found {name:?}", self.release);
+                Failure::new(Kind::Invalid, what)
+                    .hint("name it as modprobe does; one that is built into the kernel cannot go")
+                    .into()
+            })
+        };
+        names.iter().map(path).collect()
+    }
+
+    /// Which of the mappings is for this kernel.
+    pub fn choose<'m, T>(&self, mappings: impl IntoIterator<Item = (&'m KernelMatch, T)>) -> Result<Option<T>> {
+        for (matcher, what) in mappings {
+            let matches = match matcher {
+                KernelMatch::Any => true,
+                KernelMatch::Literal(text) => mapping::Matcher::Literal(text.clone()).matches(&self.release),
+                KernelMatch::Regexp(pattern) => mapping::Matcher::regexp(pattern)?.matches(&self.release),
+            };
+            if matches {
+                return Ok(Some(what));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The files of depmod, and what it reads beside modules.
+fn index_files(folder: &Directory) -> Result<BTreeMap<String, Vec<u8>>> {
+    let mut files = BTreeMap::new();
+    for (name, node) in folder.children.iter().filter(|(name, _)| name.starts_with("modules.")) {
+        if let Node::Leaf(leaf) = node
+            && let LeafKind::File(content) = &leaf.kind
+        {
+            files.insert(name.clone(), content.bytes()?);
+        }
+    }
+    Ok(files)
+}
