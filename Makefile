@@ -36,7 +36,7 @@ cli: programs
 vm: programs
 	$(CASES) -- --test-threads=1 vm_
 # Both, in two lanes, because a case keeps one processor busy: the longest here, all others there.
-FIRST := vm_update vm_ci vm_refused
+FIRST := vm_update vm_refused vm_reference
 OTHERS = $(filter-out $(FIRST),$(basename $(notdir $(wildcard qemu-tests/tests/*.rs))) cli_cases)
 cases: programs
 	$(CASES) --no-run

@@ -13,8 +13,8 @@ use basalt::vm::{Disk, Machine, Running, SectorSize, choose_accel};
 use qemu_tests::{Basalt, CHANGED, Foreign, Labels, Registry, Scratch, foreign_base, manifest, repository};
 use serde_json::Value;
 
-/// Under TCG beside others.
-const BOOT: Duration = Duration::from_secs(900);
+/// Under TCG beside others, with SELinux in every open.
+const BOOT: Duration = Duration::from_secs(1500);
 const COMMAND: Duration = Duration::from_secs(400);
 const GROWN: u64 = 4 << 30;
 /// What the recipe adds to the base. Debian's kernel prefers AppArmor unless it is told. The file has `CAP_NET_RAW`, effective and permitted,
