@@ -14,6 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::arguments::PORT;
 use super::credential::Credentials;
 use super::feed::{Feed, Stopped};
+use crate::sysroot::{BOOT_LABEL, ROOT_LABEL};
 
 /// What a command in the guest did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,10 +69,13 @@ pub(super) fn put_in(credentials: &mut Credentials) {
     let unit = include_str!("channel.service").replace("@PORT@", PORT).replace("@CREDENTIAL@", CREDENTIAL);
     credentials.set(CREDENTIAL, include_str!("channel.sh"));
     credentials.set_unit("basalt-channel.service", &unit, "basic.target");
-    // systemd gives a device 90 s from the start of the boot, which an emulated machine beside others may need for its disks alone.
-    // How long is too long is for the host to say.
-    let device = format!("dev-virtio\\x2dports-{PORT}.device");
-    credentials.set(&format!("systemd.unit-dropin.{device}~basalt"), "[Unit]\nJobRunningTimeoutSec=infinity\n");
+    // systemd gives a device 90 s from the start of the boot, which an emulated machine beside others may need for its disks alone; then
+    // the port's unit never starts, and a filesystem's machine is in emergency mode. How long is too long is for the host to say.
+    let labels = [ROOT_LABEL, BOOT_LABEL].map(|label| format!("disk-by\\x2dlabel-{label}"));
+    for device in labels.into_iter().chain([format!("virtio\\x2dports-{PORT}")]) {
+        let name = format!("systemd.unit-dropin.dev-{device}.device~basalt");
+        credentials.set(&name, "[Unit]\nJobRunningTimeoutSec=infinity\n");
+    }
 }
 
 /// The host's side.
