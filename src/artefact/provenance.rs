@@ -89,8 +89,9 @@ fn materials(plan: &Plan) -> Vec<Value> {
             })),
             LayerContent::KernelModules(modules) => {
                 for set in &modules.sets {
-                    let tree = |mapping: &crate::plan::ModuleMapping| json!({ "name": format!("kernel module {}", set.name), "digest": { "basaltTree": mapping.digest.to_hex() } });
-                    materials.extend(set.mappings.iter().map(tree));
+                    let name = format!("kernel module {}", set.name);
+                    let digests = set.mappings.iter().map(|mapping| mapping.digest.to_hex());
+                    materials.extend(digests.map(|digest| json!({ "name": name, "digest": { "basaltTree": digest } })));
                 }
                 materials.extend(modules.symvers.iter().map(|file| subject("Module.symvers", &file.sha256)));
                 materials.extend(modules.keys.iter().map(|key| subject("kernel module key", &key.sha256)));

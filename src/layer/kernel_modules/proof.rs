@@ -63,7 +63,7 @@ pub fn prove(
             Failure::new(Kind::Invalid, what).hint("build it again").about("kernel-module", set)
         })?);
     }
-    let kernel = kernel(wanted, target, &facts, removed, store)?;
+    let kernel = kernel(wanted, target, removed, store)?;
     let users = users(target, &facts, removed)?;
     let all: Vec<_> = facts.iter().chain(&users).cloned().collect();
     let mut findings = kmod::prove(&kernel, &all);
@@ -124,7 +124,7 @@ fn keyring(wanted: &KernelModules, target: &Target<'_>, store: &Store) -> Result
     Ok(ring)
 }
 
-fn kernel(wanted: &KernelModules, target: &Target<'_>, facts: &[Facts], removed: &[ModulePath], store: &Store) -> Result<Kernel> {
+fn kernel(wanted: &KernelModules, target: &Target<'_>, removed: &[ModulePath], store: &Store) -> Result<Kernel> {
     let exports = match &wanted.symvers {
         Some(key) => compressed::unpack_all(&blob(store, key.sha256, key.size, "the kernel's exports")?.bytes()?)
             .map_err(|error| Failure::new(Kind::Invalid, format!("kernel.symvers: {error}")))?,
@@ -144,8 +144,6 @@ fn kernel(wanted: &KernelModules, target: &Target<'_>, facts: &[Facts], removed:
     let own = target.index.paths().find(|path| !removed.contains(path)).context("a kernel without modules")?;
     let own = target.facts(own)?;
     let vermagic = own.vermagic.with_context(|| format!("{}: no vermagic", own.path))?;
-    let same = facts.iter().any(|facts| facts.vermagic.as_ref() == Some(&vermagic));
-    tracing::debug!(kernel = %target.release, vermagic, same, "what modules are proven against");
     Ok(Kernel {
         release: target.release.to_string(),
         machine: own.machine,

@@ -7,8 +7,9 @@ use anyhow::{Context, Result};
 use crate::failure::{Failure, Kind};
 use crate::format::modules_index::{Index, ModulePath};
 use crate::format::{compressed, module};
+use crate::kmod::Facts;
+use crate::kmod::mapping::{self, Matcher};
 use crate::kmod::release::Release;
-use crate::kmod::{Facts, mapping};
 use crate::plan::{KernelMatch, KernelModules};
 use crate::tree::{Content, Directory, LeafKind, Node, Tree, TreePath};
 
@@ -113,18 +114,16 @@ impl<'a> Target<'a> {
     }
 
     /// Which of the mappings is for this kernel.
-    pub fn choose<'m, T>(&self, mappings: impl IntoIterator<Item = (&'m KernelMatch, T)>) -> Result<Option<T>> {
-        for (matcher, what) in mappings {
-            let matches = match matcher {
-                KernelMatch::Any => true,
-                KernelMatch::Literal(text) => mapping::Matcher::Literal(text.clone()).matches(&self.release),
-                KernelMatch::Regexp(pattern) => mapping::Matcher::regexp(pattern)?.matches(&self.release),
-            };
-            if matches {
-                return Ok(Some(what));
-            }
-        }
-        Ok(None)
+    pub fn choose<'m, T: Copy>(&self, mappings: impl IntoIterator<Item = (&'m KernelMatch, T)>) -> Result<Option<T>> {
+        let matcher = |kernel: &KernelMatch| match kernel {
+            // It matches everything.
+            KernelMatch::Any => Matcher::regexp(""),
+            KernelMatch::Literal(text) => Ok(Matcher::Literal(text.clone())),
+            KernelMatch::Regexp(pattern) => Matcher::regexp(pattern),
+        };
+        let mappings = mappings.into_iter().map(|(kernel, what)| Ok((matcher(kernel)?, what)));
+        let mappings = mappings.collect::<Result<Vec<_>>>()?;
+        Ok(mapping::first(mappings.iter().map(|(matcher, what)| (matcher, *what)), &self.release))
     }
 }
 
