@@ -35,14 +35,12 @@ cli: programs
 	$(CASES) -- --test-threads=1 cli_
 vm: programs
 	$(CASES) -- --test-threads=1 vm_
-# Both, in two lanes, because a case keeps one processor busy: the longest here, all others there.
-FIRST := vm_update vm_refused vm_reference
-OTHERS = $(filter-out $(FIRST),$(basename $(notdir $(wildcard qemu-tests/tests/*.rs))) cli_cases)
+# Both, two at a time, because a case keeps one processor busy: the longest first, so that both end together.
+LONGEST := vm_reference vm_update cli_cases vm_other_base vm_ci
+BINARIES = $(LONGEST) $(filter-out $(LONGEST) soak_%,$(basename $(notdir $(wildcard qemu-tests/tests/*.rs))) cli_cases)
 cases: programs
 	$(CASES) --no-run
-	$(CASES) $(FIRST:%=--test=%) -- --test-threads=1 vm_ & first=$$!; failed=0; \
-	$(CASES) --lib $(OTHERS:%=--test=%) -- --test-threads=1 cli_ vm_ || failed=1; \
-	wait $$first || failed=1; exit $$failed
+	printf '%s\n' --lib $(BINARIES:%=--test=%) | xargs -P 2 -I{} $(CASES) {} -- --test-threads=1 cli_ vm_
 
 # What `make test` shows once, repeated and at scale.
 soak: programs

@@ -63,7 +63,6 @@ pub fn build(plan: &Plan, formats: &[Format], out: &Path, store: &Store, network
         };
         let checksum = commit.checksum;
         let (tree, info) = (&tree, &info);
-        let sbom = scope.spawn(move || sbom::document(&subject(plan, info, checksum, tree, packages)));
         // A registry's layers are compressed while the disk is laid out, whose node knows which of them it need not pull.
         let (wanted, layers, committed) = (formats.contains(&Format::Oci), &layers, Arc::clone(&commit));
         let (tell, told) = mpsc::sync_channel(1);
@@ -81,6 +80,8 @@ pub fn build(plan: &Plan, formats: &[Format], out: &Path, store: &Store, network
         let sysroot = sysroot::stage(&commit, tree, &kernel, &options(plan), held)?;
         let disk = disk::layout(trees(&sysroot), &plan.disk, &identity(plan))?;
         let output = Output::open(out)?;
+        // While the disk is written and hashed, which has time for it.
+        let sbom = scope.spawn(move || manifest::json(&sbom::document(&subject(plan, info, checksum, tree, packages))?));
         let oci = oci.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         let written = artefact::render(&Source { disk: &disk, oci }, formats, &plan.name, &output, sink)?;
         // Nothing appears whose commit is not safe.
@@ -91,12 +92,12 @@ pub fn build(plan: &Plan, formats: &[Format], out: &Path, store: &Store, network
     // Giving back so many files takes a while, and nobody waits for it.
     thread::spawn(move || drop((layers, tree)));
     let kept = written.keep(&output)?;
-    let document = |kind, value| manifest::document(&output, &plan.name, kind, &value);
+    let document = |kind, bytes: Vec<u8>| manifest::document(&output, &plan.name, kind, &bytes);
     // The digest of the last artefact takes a while.
     manifest.documents.push(document(DocumentKind::Sbom, sbom)?);
     let rendered = kept.finish()?;
     let provenance = provenance::statement(plan, &info.branch, &manifest.commit, &rendered);
-    manifest.documents.push(document(DocumentKind::Provenance, provenance)?);
+    manifest.documents.push(document(DocumentKind::Provenance, manifest::json(&provenance)?)?);
     manifest.kernel_modules = modules;
     keys(plan, store, &output, &mut manifest)?;
     manifest.artefacts = manifest::Artefact::list(&plan.name, &rendered);
@@ -128,7 +129,7 @@ fn keys(plan: &Plan, store: &Store, output: &Output, manifest: &mut Manifest) ->
         if key.is_some() {
             let tree = layer::trust::produce(trust, store)?;
             let content = tree.file(&TreePath::parse(path)?).with_context(|| path.to_owned())?;
-            manifest.documents.push(manifest::file(output, &plan.name, kind, &content.bytes()?)?);
+            manifest.documents.push(manifest::document(output, &plan.name, kind, &content.bytes()?)?);
         }
     }
     Ok(())

@@ -145,17 +145,17 @@ impl DocumentKind {
     }
 }
 
-/// Writes a document beside the artefacts of the image `name`.
-pub fn document(output: &Output, name: &str, kind: DocumentKind, value: &serde_json::Value) -> Result<Document> {
+/// The text of a document.
+pub fn json(value: &impl Serialize) -> Result<Vec<u8>> {
     let mut bytes = serde_json::to_vec_pretty(value)?;
     bytes.push(b'\n');
-    file(output, name, kind, &bytes)
+    Ok(bytes)
 }
 
-/// The same of a document that is no JSON of ours.
-pub fn file(output: &Output, name: &str, kind: DocumentKind, bytes: &[u8]) -> Result<Document> {
+/// Writes a document of the image `name`. It appears beside the artefacts with the manifest that lists it.
+pub fn document(output: &Output, name: &str, kind: DocumentKind, bytes: &[u8]) -> Result<Document> {
     let file = kind.file_name(name);
-    output.write(&file, bytes)?;
+    output.write_later(&file, bytes)?;
     Ok(Document { kind, file, size: bytes.len() as u64, sha256: Digest::of(bytes) })
 }
 
@@ -207,8 +207,7 @@ impl Manifest {
 
 /// Writes the list of digests and then the manifest, each whole or not at all.
 pub fn write(output: &Output, manifest: &Manifest) -> Result<()> {
-    let mut bytes = serde_json::to_vec_pretty(manifest)?;
-    bytes.push(b'\n');
+    let bytes = json(manifest)?;
     let mut sums = String::new();
     for artefact in &manifest.artefacts {
         let Artefact { file, sha256, .. } = artefact;
@@ -222,7 +221,7 @@ pub fn write(output: &Output, manifest: &Manifest) -> Result<()> {
         writeln!(sums, "{}  {}", document.sha256, document.file)?;
     }
     writeln!(sums, "{}  {FILE}", Digest::of(&bytes))?;
-    output.write(SUMS, sums.as_bytes())?;
+    output.write_later(SUMS, sums.as_bytes())?;
     // The manifest's name is durable last.
     output.flush()?;
     output.write(FILE, &bytes)?;

@@ -4,8 +4,9 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::thread;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+use std::{mem, thread};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
@@ -26,13 +27,15 @@ pub struct Output {
     path: PathBuf,
     /// None where the filesystem cannot lock folders.
     lock: Option<Flock<File>>,
+    /// Whole files that wait for the next flush: flushed together they take as long as one.
+    waiting: Mutex<Vec<(NamedTempFile, String)>>,
 }
 
 impl Output {
     /// Makes the folder where it is missing, waits for another build that writes to it, and takes away what a killed one left.
     pub fn open(path: &Path) -> Result<Self> {
         fs::create_dir_all(path).with_context(|| format!("{}: cannot make the folder for artefacts", path.display()))?;
-        let output = Self { path: path.to_owned(), lock: lock(path)? };
+        let output = Self { path: path.to_owned(), lock: lock(path)?, waiting: Mutex::default() };
         if output.lock.is_some() {
             output.clear()?;
         }
@@ -81,6 +84,14 @@ impl Output {
         Ok(())
     }
 
+    /// The same of one that the next [`Self::flush`] flushes and names: until then nobody sees it.
+    pub(super) fn write_later(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let mut file = self.begin()?;
+        file.write_all(bytes).map_err(|error| unwritable(&self.path.join(name), &error))?;
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push((file, name.to_owned()));
+        Ok(())
+    }
+
     /// Takes a file away, if it is there.
     pub(crate) fn remove(&self, name: &str) -> Result<()> {
         let path = self.path.join(name);
@@ -92,8 +103,15 @@ impl Output {
         }
     }
 
-    /// Makes names durable.
+    /// Names what waits, in the order in which it came, and makes all names durable.
     pub(super) fn flush(&self) -> Result<()> {
+        let waiting = mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        for (file, name) in &waiting {
+            file.as_file().sync_all().map_err(|error| unwritable(&self.path.join(name), &error))?;
+        }
+        for (file, name) in waiting {
+            self.keep(file, &name)?;
+        }
         sync_folder(&self.path)
     }
 
@@ -173,6 +191,22 @@ mod tests {
         output.remove("kept").unwrap();
         output.remove("kept").unwrap();
         assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_waits_for_a_flush_appears_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let output = Output::open(folder.path()).unwrap();
+        output.write_later("a", b"1").unwrap();
+        output.write_later("b", b"2").unwrap();
+        output.write_later("a", b"3").unwrap();
+        assert!(!folder.path().join("a").exists());
+        output.flush().unwrap();
+        let text = |name: &str| fs::read(folder.path().join(name)).unwrap();
+        assert_eq!((text("a"), text("b")), (b"3".to_vec(), b"2".to_vec()));
+        output.write_later("c", b"4").unwrap();
+        drop(output);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 
     #[test]

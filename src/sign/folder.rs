@@ -132,7 +132,7 @@ fn sign_image(
     let signature = STANDARD.encode(ecdsa::sign(signer, key, &payload)?) + "\n";
     manifest::retract(output)?;
     for (kind, bytes) in OF_IMAGE.into_iter().zip([payload, signature.into_bytes()]) {
-        let document = manifest::file(output, &manifest.name, kind, &bytes)?;
+        let document = manifest::document(output, &manifest.name, kind, &bytes)?;
         list(&mut manifest.documents, document);
     }
     manifest::write(output, manifest)
@@ -153,7 +153,8 @@ fn restate(output: &Output, manifest: &mut Manifest) -> Result<()> {
         let mut statement = serde_json::from_reader(File::open(&path)?).with_context(|| path.display().to_string())?;
         let digests = manifest.artefacts.iter().map(|artefact| (artefact.file.as_str(), &artefact.sha256));
         provenance::restate(&mut statement, digests);
-        let document = manifest::document(output, &manifest.name, DocumentKind::Provenance, &statement)?;
+        let bytes = manifest::json(&statement)?;
+        let document = manifest::document(output, &manifest.name, DocumentKind::Provenance, &bytes)?;
         list(&mut manifest.documents, document);
     }
     manifest::write(output, manifest)

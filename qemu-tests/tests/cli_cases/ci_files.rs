@@ -1,4 +1,4 @@
-//! The files of `docs/ci` without running them: what CI systems would refuse, and what they must never do. They run in `soak_ci`.
+//! The files of `docs/ci` without running them: what CI systems would refuse, and what they must never do. They run in `vm_ci`.
 
 use std::fs;
 

@@ -21,7 +21,7 @@ struct Run<'a> {
 }
 
 #[test]
-fn soak_ci_files_run_as_they_stand_in_an_unprivileged_container() -> Result<()> {
+fn vm_ci_files_run_as_they_stand_in_an_unprivileged_container() -> Result<()> {
     let warm = Warm::apart()?;
     fs::remove_dir_all(warm.cache.join("base"))?;
     let login = warm.scratch.folder("login")?;
