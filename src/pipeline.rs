@@ -45,6 +45,7 @@ pub fn build(plan: &Plan, formats: &[Format], out: &Path, store: &Store, network
     if !layer::base::is_cached(plan, store) {
         layer::base::fetch(plan, store, network, sink)?;
     }
+    layer::kernel_modules::fetch(plan, store, network, sink)?;
     let layers = produce(plan, store, sink)?;
     let tree = commit::assemble(&layers, &image(plan))?;
     let modules = layer::kernel_modules::report(&tree)?;
@@ -141,7 +142,8 @@ fn keys(plan: &Plan, store: &Store, output: &Output, manifest: &mut Manifest) ->
 /// [`Kind::Input`]: what no mirror has and is not in the store, all of it; packages that cannot be had.
 pub fn fetch(plan: &Plan, store: &Store, network: Network<'_>, sink: &dyn Sink) -> Result<()> {
     local(plan, store)?;
-    layer::base::fetch(plan, store, network, sink)
+    layer::base::fetch(plan, store, network, sink)?;
+    layer::kernel_modules::fetch(plan, store, network, sink)
 }
 
 /// Looks for the inputs of `plan` that came from somebody's disk, before minutes go into a base.
@@ -320,6 +322,7 @@ pub fn inputs(plan: &Plan) -> Inputs {
                 let mappings = modules.sets.iter().flat_map(|set| &set.mappings);
                 inputs.entries.extend(mappings.map(|mapping| (OVERLAY_KIND, mapping.digest)));
                 inputs.blobs.extend(modules.symvers.iter().chain(&modules.keys).map(|file| file.sha256));
+                inputs.blobs.extend(modules.headers.iter().map(|package| package.sha256));
             }
             LayerContent::Trust(trust) => inputs.blobs.extend(trust.keys().map(|(_, key)| key.sha256)),
             LayerContent::Settings(_) => {}

@@ -32,6 +32,7 @@ pub fn unpacked(name: &str, packages: &[&str], wanted: fn(&str) -> bool) -> Resu
         packages: packages.iter().map(|name| (*name).into()).collect(),
         mirror: None,
         keyring: None,
+        headers: false,
     };
     let mut resolved: Vec<LockedPackage> = debian::resolve(&request, &store, &Quiet)?.packages;
     resolved.retain(|package| wanted(&package.name));

@@ -94,6 +94,7 @@ fn materials(plan: &Plan) -> Vec<Value> {
                     materials.extend(digests.map(|digest| json!({ "name": name, "digest": { "basaltTree": digest } })));
                 }
                 materials.extend(modules.symvers.iter().map(|file| subject("Module.symvers", &file.sha256)));
+                materials.extend(modules.headers.iter().map(|package| subject(&package.name, &package.sha256)));
                 materials.extend(modules.keys.iter().map(|key| subject("kernel module key", &key.sha256)));
             }
             LayerContent::Trust(trust) => {

@@ -126,9 +126,10 @@ impl lock::Resolver for Sources<'_> {
             packages: question.base.requested.clone(),
             mirror: question.mirror.clone(),
             keyring: question.keyring.clone(),
+            headers: question.headers,
         };
         let resolved = debian::resolve(&request, self.store, self.sink)?;
-        Ok(lock::Answer { date: resolved.date, packages: resolved.packages })
+        Ok(lock::Answer { date: resolved.date, packages: resolved.packages, headers: resolved.headers })
     }
 
     fn image(&self, from: &ImageSource, folder: &Path, architecture: Architecture) -> Result<(LockedImage, i64)> {

@@ -123,7 +123,11 @@ pub fn diff(old: Option<&Section>, new: &Section) -> Changes {
     pairs(old.map(overlays), overlays(new), |name, old, new| list.extend(overlay("overlay", name, old, new)));
     pairs(old.map(modules), modules(new), |name, old, new| list.extend(overlay("kernel modules", name, old, new)));
     pairs(old.map(files), files(new), |name, old, new| list.extend(file("file", name, old, new)));
+    let headers = |section: &Section| -> BTreeMap<String, LockedPackage> {
+        section.headers.iter().map(|package| (package.name.clone(), package.clone())).collect()
+    };
     pairs(old.map(packages), packages(new), |name, old, new| list.extend(package(name, old, new)));
+    pairs(old.map(headers), headers(new), |name, old, new| list.extend(package(name, old, new)));
     Changes { list, notes: Vec::new() }
 }
 

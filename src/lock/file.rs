@@ -73,7 +73,7 @@ impl Lock {
     fn examine(&self) -> Result<(), String> {
         names::image(&self.recipe).map_err(|why| format!("recipe: {why}"))?;
         for (architecture, section) in &self.architecture {
-            let has_packages = !section.packages.is_empty();
+            let has_packages = !section.packages.is_empty() || !section.headers.is_empty();
             match &section.base {
                 LockedBase::Debian(_) => {}
                 _ if has_packages => return Err("package: needed none with a base that is not made of packages".to_owned()),
@@ -81,7 +81,7 @@ impl Lock {
                 LockedBase::Tree(_) => {}
             }
             let mut seen = BTreeSet::new();
-            for package in &section.packages {
+            for package in section.packages.iter().chain(&section.headers) {
                 names::package(&package.name).map_err(|why| format!("package: {why}"))?;
                 // The name goes into addresses and below folders.
                 let climbs = package.filename.starts_with('/') || TreePath::parse(&package.filename).is_err();

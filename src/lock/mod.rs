@@ -60,6 +60,9 @@ pub struct Section {
     /// Every package of a base of kind `debian`, by name.
     #[serde(default, rename = "package", skip_serializing_if = "Vec::is_empty")]
     pub packages: Vec<LockedPackage>,
+    /// The headers of each kernel among them, when the recipe has kernel modules: not installed, but what the kernel exports is there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<LockedPackage>,
 }
 
 /// A Debian package.
@@ -110,6 +113,14 @@ pub struct LockedOverlay {
     pub files: BTreeMap<TreePath, Digest>,
 }
 
+impl LockedPackage {
+    /// The package with the headers of the kernel that this one is. None where it is no kernel.
+    pub fn headers(&self) -> Option<String> {
+        let release = self.name.strip_prefix("linux-image-")?.trim_end_matches("-unsigned");
+        release.starts_with(|c: char| c.is_ascii_digit()).then(|| format!("linux-headers-{release}"))
+    }
+}
+
 impl Section {
     /// Puts everything into the order of the file, so that equal sections are equal bytes.
     pub fn sort(&mut self) {
@@ -117,6 +128,7 @@ impl Section {
         self.kernel_modules.sort_by(|a, b| a.name.cmp(&b.name));
         self.files.sort_by(|a, b| a.name.cmp(&b.name));
         self.packages.sort_by(|a, b| (&a.name, &a.architecture).cmp(&(&b.name, &b.architecture)));
+        self.headers.sort_by(|a, b| a.name.cmp(&b.name));
     }
 }
 

@@ -50,6 +50,8 @@ pub struct Question {
     pub mirror: Option<String>,
     /// The archive's keys, when the recipe names them.
     pub keyring: Option<PathBuf>,
+    /// Whether the headers of the kernels are wanted, too.
+    pub headers: bool,
 }
 
 /// What the archive has today.
@@ -59,6 +61,8 @@ pub struct Answer {
     pub date: i64,
     /// The packages and all they depend on.
     pub packages: Vec<LockedPackage>,
+    /// The headers of the kernels among them that the archive has, when they were asked for.
+    pub headers: Vec<LockedPackage>,
 }
 
 /// Asks what is current: see `source`.
@@ -107,9 +111,9 @@ pub fn refresh(inputs: Inputs<'_>, previous: Option<&Lock>, mode: &Mode) -> Resu
     let (agent, update_client) = (agent(inputs)?, update_client(inputs)?);
     let (overlays, files) = (overlays(inputs)?, files(inputs)?);
     let mut notes = Vec::new();
-    let base::Pinned { date, base, packages } = base::pin(inputs, old, mode, &mut notes)?;
+    let base::Pinned { date, base, packages, headers } = base::pin(inputs, old, mode, &mut notes)?;
     let kernel_modules = kernel_modules(inputs)?;
-    let mut section = Section { date, base, agent, update_client, overlays, kernel_modules, files, packages };
+    let mut section = Section { date, base, agent, update_client, overlays, kernel_modules, files, packages, headers };
     section.sort();
     let mut changes = diff(old, &section);
     changes.notes = notes;

@@ -44,6 +44,7 @@ pub(super) fn section() -> Section {
         overlays: vec![LockedOverlay { name: "50-x".into(), digest: Digest::of(b"tree"), files }],
         files: vec![file("motd")],
         packages: vec![package("bash", "1"), package("zstd", "1")],
+        headers: vec![],
     }
 }
 
@@ -103,9 +104,11 @@ impl Desk {
 }
 
 impl Resolver for Desk {
-    fn packages(&self, _: &Question) -> anyhow::Result<Answer> {
+    fn packages(&self, question: &Question) -> anyhow::Result<Answer> {
         *self.asked.borrow_mut() += 1;
-        Ok(Answer { date: *self.date.borrow(), packages: self.archive.borrow().clone() })
+        let packages = self.archive.borrow().clone();
+        let headers = packages.iter().filter(|_| question.headers).filter_map(|kernel| Some(package(&kernel.headers()?, &kernel.version)));
+        Ok(Answer { date: *self.date.borrow(), headers: headers.collect(), packages })
     }
 
     fn image(&self, from: &ImageSource, _: &Path, _: Architecture) -> anyhow::Result<(LockedImage, i64)> {
@@ -239,4 +242,39 @@ fn a_missing_agent_names_the_next_step() {
     let failure = failure_in(&error).unwrap();
     assert_eq!(failure.kind, Kind::Input);
     assert!(failure.hint.as_ref().unwrap().starts_with("run `make programs`"));
+}
+
+#[test]
+fn headers_follow_the_kernel_and_are_asked_for_when_modules_come() {
+    let desk = Desk::new();
+    let kernel = |version: &str| package("linux-image-6.12.1-amd64", version);
+    desk.archive.borrow_mut().push(kernel("1"));
+    let headers = |lock: &Lock| -> Vec<String> {
+        let headers = &lock.architecture[&Architecture::Amd64].headers;
+        headers.iter().map(|package| format!("{} {}", package.name, package.version)).collect()
+    };
+    let (without, _) = desk.refresh(None, Mode::Build).unwrap();
+    assert_eq!((headers(&without), *desk.asked.borrow()), (vec![], 1));
+    fs::create_dir(desk.folder.path().join("modules")).unwrap();
+    desk.write("modules/a.ko", "");
+    let recipe = fs::read_to_string(desk.folder.path().join("web.toml")).unwrap();
+    desk.write("web.toml", &format!("{recipe}\n[[kernel-module]]\nname = \"a\"\npath = \"modules\"\n"));
+    // The packages stay as they are.
+    desk.archive.borrow_mut().push(package("zsh", "2"));
+    let (with, changes) = desk.refresh(Some(&without), Mode::Build).unwrap();
+    assert_eq!(headers(&with), ["linux-headers-6.12.1-amd64 1"]);
+    assert_eq!(versions(&with), versions(&without));
+    assert!(changes.list.iter().any(|change| change.what == "package linux-headers-6.12.1-amd64"), "{changes}");
+    assert_eq!(desk.refresh(Some(&with), Mode::Locked).unwrap().0, with);
+    assert_eq!(*desk.asked.borrow(), 2);
+    // The archive has moved on.
+    desk.archive.borrow_mut().retain(|package| !package.name.starts_with("linux-"));
+    desk.archive.borrow_mut().push(kernel("2"));
+    let error = desk.refresh(Some(&without), Mode::Build).unwrap_err();
+    let failure = failure_in(&error).unwrap();
+    assert_eq!(failure.kind, Kind::Input);
+    assert!(failure.what.contains("linux-headers-6.12.1-amd64 1,") && failure.hint.as_ref().unwrap().contains("lock --update"));
+    // Those that are pinned are kept with their kernel, and change with it.
+    assert_eq!(headers(&desk.refresh(Some(&with), Mode::Update(vec!["zstd".into()])).unwrap().0), headers(&with));
+    assert_eq!(headers(&desk.refresh(Some(&with), Mode::Update(vec![])).unwrap().0), ["linux-headers-6.12.1-amd64 2"]);
 }

@@ -137,6 +137,7 @@ impl Plan {
 }
 
 fn modules_by_rules(modules: &KernelModules) -> Verdict {
+    each(modules.headers.iter().map(|package| &package.name), names::package)?;
     for set in &modules.sets {
         names::image(&set.name)?;
         each(set.load.iter().chain(&set.blacklist).chain(&set.remove).chain(set.parameters.keys()), names::module)?;

@@ -135,8 +135,10 @@ pub enum LayerContent {
 pub struct KernelModules {
     /// One for each `[[kernel-module]]`, in the recipe's order.
     pub sets: Vec<ModuleSet>,
-    /// What the kernel exports: a `Module.symvers`, perhaps compressed; a blob of the store. None: the base has it.
+    /// What the kernel exports: a `Module.symvers`, perhaps compressed; a blob of the store. None: `headers` or the base has it.
     pub symvers: Option<Key>,
+    /// The packages with the headers of the base's kernels, which are not installed.
+    pub headers: Vec<LockedPackage>,
     /// Certificates of the machine's owner (MOK), which sign modules beside those in the kernel: blobs of the store.
     pub keys: Vec<Key>,
     /// Whether the image boots with Secure Boot: its kernel loads signed modules only.

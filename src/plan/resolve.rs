@@ -11,7 +11,7 @@ use super::{
 use crate::architecture::Architecture;
 use crate::failure::{Failure, Kind};
 use crate::layer::kernel_modules::blacklist_argument;
-use crate::lock::{LockedBase, LockedDebian, LockedFile, Section};
+use crate::lock::{LockedBase, LockedDebian, LockedFile, LockedPackage, Section};
 use crate::recipe::{Content, Debian, KernelModule, Origin, Recipe, defaults};
 use crate::sign::simple;
 
@@ -185,11 +185,22 @@ fn kernel_modules(recipe: &Recipe, lock: &Section) -> Result<Option<Layer>, Stri
     let content = KernelModules {
         sets: recipe.kernel_modules.iter().map(set).collect::<Result<_, _>>()?,
         symvers: recipe.module_proof.symvers.as_ref().map(blob).transpose()?,
+        headers: if recipe.wants_headers() { headers(lock)? } else { Vec::new() },
         keys: recipe.module_proof.keys.iter().map(blob).collect::<Result<_, _>>()?,
         secure_boot: recipe.module_proof.secure_boot,
     };
     let content = LayerContent::KernelModules(content);
     Ok(Some(Layer { name: "kernel-modules".to_owned(), replaces: Vec::new(), content }))
+}
+
+/// The headers of each kernel that the lock pins.
+fn headers(lock: &Section) -> Result<Vec<LockedPackage>, String> {
+    let wanted = lock.packages.iter().filter_map(|kernel| Some((kernel.headers()?, &kernel.version)));
+    let find = |(name, version): (String, &String)| {
+        let found = lock.headers.iter().find(|headers| headers.name == name && headers.version == *version);
+        found.cloned().ok_or_else(|| format!("package {name} {version}"))
+    };
+    wanted.map(find).collect()
 }
 
 /// The keys of the recipe. Fails with the name that the lock lacks.

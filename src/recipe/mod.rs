@@ -248,6 +248,11 @@ impl Recipe {
         self.folder.join(path)
     }
 
+    /// Whether kernel modules are proven against the headers that belong to the base's kernel.
+    pub fn wants_headers(&self) -> bool {
+        !self.kernel_modules.is_empty() && self.module_proof.symvers.is_none() && self.base.debian().is_some()
+    }
+
     /// Every local folder or archive with kernel modules, each once, sorted.
     pub fn module_sources(&self) -> Vec<&str> {
         let mut paths: Vec<_> =

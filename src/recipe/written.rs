@@ -153,8 +153,8 @@ pub struct File {
 pub struct Kernel {
     /// Arguments, in order. Basalt adds `root=` and `ostree=` itself.
     pub args: Vec<Placed<String>>,
-    /// What the kernel exports, for the proof of `[[kernel-module]]`: its `Module.symvers` from the headers package, perhaps
-    /// compressed, relative to this file. Not needed where the base has it.
+    /// What the kernel exports, for the proof of `[[kernel-module]]`: its `Module.symvers`, perhaps compressed, relative to this file.
+    /// Without it: the headers of a Debian base's kernel, which the lock pins, or what the base has.
     pub symvers: Option<Placed<String>>,
     /// Whether nodes boot with Secure Boot, so that the kernel loads signed modules only. Without it: true.
     pub secure_boot: Option<Placed<bool>>,

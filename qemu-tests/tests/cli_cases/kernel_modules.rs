@@ -34,12 +34,11 @@ struct Case {
 }
 
 impl Case {
-    /// The reference recipe, with what its kernel exports beside it.
+    /// The reference recipe, with the archive's kernel.
     fn new() -> Result<Self> {
         let (warm, package) = (Warm::new()?, kernel_package()?);
-        let recipe = fs::read_to_string(&warm.recipe)? + "\n[kernel]\nsymvers = \"Module.symvers\"\n";
+        let recipe = fs::read_to_string(&warm.recipe)?;
         let case = Self { recipe, warm, package };
-        fs::copy(&case.package.symvers, case.warm.recipe.with_file_name("Module.symvers"))?;
         // The archive may have a newer kernel than the lock.
         let lock = fs::read_to_string(case.warm.recipe.with_extension("lock"))?;
         if !lock.contains(&format!("\"linux-image-{}\"", case.package.release)) {
@@ -136,6 +135,36 @@ fn cli_kernel_modules_are_proven_and_found_by_modprobe() -> Result<()> {
         let other: Vec<_> = ours.iter().zip(&theirs).filter(|(ours, theirs)| ours != theirs).take(3).collect();
         ensure!(ours.len() == theirs.len() && other.is_empty(), "{name} is not what depmod makes: {other:#?}");
     }
+    Ok(())
+}
+
+/// The exports that the recipe names are those of the headers: both refuse and take the same.
+#[test]
+fn cli_kernel_modules_are_proven_against_the_headers_or_what_the_recipe_names() -> Result<()> {
+    let case = Case::new()?;
+    let (file, bytes) = case.stock("act_sample")?;
+    case.modules(&[(&file, &bytes)])?;
+    case.build(ENTRY)?.exits(0);
+    let lock = fs::read_to_string(case.warm.recipe.with_extension("lock"))?;
+    let headers = format!("name = \"linux-headers-{}\"", case.package.release);
+    ensure!(lock.contains("headers]]") && lock.contains(&headers), "the lock has no headers");
+    let plan = case.warm.basalt(["plan"]).arg(&case.warm.recipe).run(&case.warm.scratch)?.exits(0);
+    ensure!(plan.stdout.contains("proven against linux-headers-"), "{}", plan.stdout);
+    let by_headers = case.warm.manifest("out")?;
+
+    let named = format!("{ENTRY}\n[kernel]\nsymvers = \"Module.symvers\"\n");
+    let symvers = case.warm.recipe.with_file_name("Module.symvers");
+    fs::copy(&case.package.symvers, &symvers)?;
+    case.build(&named)?.exits(0);
+    ensure!(case.warm.manifest("out")?["kernel-modules"] == by_headers["kernel-modules"], "{by_headers}");
+    let lock = fs::read_to_string(case.warm.recipe.with_extension("lock"))?;
+    ensure!(!lock.contains(&headers), "the lock has headers that nobody asks for");
+    // One other checksum.
+    let text = fs::read_to_string(&symvers)?;
+    let line = text.lines().find(|line| line.contains("\tpsample_sample_packet\t")).context("no such symbol")?;
+    fs::write(&symvers, text.replacen(line, &line.replacen(&line[2..10], "00c0ffee", 1), 1))?;
+    let words = "act_sample.ko.xz: psample_sample_packet: psample exports it with CRC 0x00c0ffee, the module was built against 0x";
+    case.build(&named)?.exits(VERIFICATION).says(words);
     Ok(())
 }
 

@@ -17,7 +17,9 @@ mod tests;
 use anyhow::{Context, Result};
 
 use crate::format::modules_index::ModulePath;
-use crate::plan::KernelModules;
+use crate::plan::{Base, KernelModules, Plan};
+use crate::progress::Sink;
+use crate::source::{self, Network};
 use crate::store::Store;
 use crate::tree::{Content, Meta, Tree, TreePath};
 use target::Target;
@@ -83,6 +85,22 @@ pub fn produce(wanted: &KernelModules, below: &Tree, store: &Store) -> Result<Pr
     report.push(b'\n');
     produced.put(&TreePath::parse(REPORT)?, Content::from_bytes(report))?;
     Ok(produced)
+}
+
+/// Brings the headers that modules are proven against, unless the store has them.
+///
+/// # Errors
+/// What cannot be had.
+pub fn fetch(plan: &Plan, store: &Store, network: Network<'_>, sink: &dyn Sink) -> Result<()> {
+    let headers = plan.kernel_modules().map(|modules| modules.headers.as_slice()).unwrap_or_default();
+    if headers.iter().all(|package| store.has_blob(&package.sha256)) {
+        return Ok(());
+    }
+    let mirror = match &plan.base {
+        Base::Debian { mirror, .. } => mirror.as_deref(),
+        Base::Oci(_) | Base::Tree { .. } => None,
+    };
+    source::debian::fetch(headers, mirror, store, sink, network.offline)
 }
 
 /// What was found of the modules that were laid into `tree`. Empty where there are none.

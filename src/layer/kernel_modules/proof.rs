@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::io::Read as _;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,7 @@ use super::target::Target;
 use crate::failure::{Failure, Kind};
 use crate::format::modules_index::ModulePath;
 use crate::format::{compressed, kernel_image, symvers};
+use crate::host::cmd::Cmd;
 use crate::host::interrupt;
 use crate::kmod::{self, Facts, Finding, Kernel, Keyring, Signed, Symbols};
 use crate::layer::agent::blob;
@@ -125,16 +127,7 @@ fn keyring(wanted: &KernelModules, target: &Target<'_>, store: &Store) -> Result
 }
 
 fn kernel(wanted: &KernelModules, target: &Target<'_>, removed: &[ModulePath], store: &Store) -> Result<Kernel> {
-    let exports = match &wanted.symvers {
-        Some(key) => compressed::unpack_all(&blob(store, key.sha256, key.size, "the kernel's exports")?.bytes()?)
-            .map_err(|error| Failure::new(Kind::Invalid, format!("kernel.symvers: {error}")))?,
-        None => target.symvers()?.ok_or_else(|| {
-            let what =
-                format!("kernel modules: needed what the kernel {} exports (Module.symvers), found it nowhere", target.release);
-            Failure::new(Kind::Invalid, what)
-                .hint("take it from the kernel's headers package and name it: [kernel] symvers = \"Module.symvers\"")
-        })?,
-    };
+    let exports = exports(wanted, target, store)?;
     let text = std::str::from_utf8(&exports).map_err(|error| Failure::new(Kind::Invalid, format!("Module.symvers: {error}")))?;
     let exports = symvers::parse(text).map_err(|bad| Failure::new(Kind::Invalid, format!("Module.symvers: {bad}")))?;
     let mut symbols = Symbols::of_kernel(&exports);
@@ -152,6 +145,35 @@ fn kernel(wanted: &KernelModules, target: &Target<'_>, removed: &[ModulePath], s
         built_in: target.built_in()?,
         modules: target.index.paths().filter(|path| !removed.contains(path)).map(ModulePath::name).collect(),
         signed_only: wanted.secure_boot,
+    })
+}
+
+/// The `Module.symvers` of the kernel: the one that the recipe names, the one of its headers, or the base's own.
+fn exports(wanted: &KernelModules, target: &Target<'_>, store: &Store) -> Result<Vec<u8>> {
+    if let Some(key) = &wanted.symvers {
+        let bytes = blob(store, key.sha256, key.size, "the kernel's exports")?.bytes()?;
+        let unpacked = compressed::unpack_all(&bytes);
+        return Ok(unpacked.map_err(|error| Failure::new(Kind::Invalid, format!("kernel.symvers: {error}")))?);
+    }
+    let name = format!("linux-headers-{}", target.release);
+    if let Some(package) = wanted.headers.iter().find(|package| package.name == name) {
+        // No byte of the image comes from it.
+        let archive = Cmd::new("dpkg-deb").arg("--fsys-tarfile").arg(store.blob_path(&package.sha256)).run()?.stdout;
+        let mut archive = tar::Archive::new(archive.as_slice());
+        for entry in archive.entries()? {
+            let mut entry = entry?;
+            if entry.path_bytes().ends_with(b"/Module.symvers") && entry.header().entry_type().is_file() {
+                let mut bytes = Vec::new();
+                entry.read_to_end(&mut bytes)?;
+                return Ok(bytes);
+            }
+        }
+    }
+    let found = target.symvers()?;
+    found.ok_or_else(|| {
+        let what = format!("kernel modules: needed what the kernel {} exports (Module.symvers), found it nowhere", target.release);
+        let hint = "take it from the kernel's headers and name it: [kernel] symvers = \"Module.symvers\"";
+        Failure::new(Kind::Invalid, what).hint(hint).into()
     })
 }
 

@@ -20,6 +20,8 @@ pub(super) struct Pinned {
     pub base: LockedBase,
     /// Its packages, when it is made of packages.
     pub packages: Vec<LockedPackage>,
+    /// The headers of its kernels, when modules are to be proven against them.
+    pub headers: Vec<LockedPackage>,
 }
 
 /// Pins the base of a recipe. `old` is the lock's section so far.
@@ -38,16 +40,16 @@ pub(super) fn pin(inputs: Inputs<'_>, old: Option<&Section>, mode: &Mode, notes:
                 components: debian.components.clone(),
                 requested: base.requested(inputs.architecture),
             };
-            let (date, packages) = packages(inputs, debian, &question, old, mode, notes)?;
-            Ok(Pinned { date, base: LockedBase::Debian(question), packages })
+            let Packages { date, packages, headers } = packages(inputs, debian, &question, old, mode, notes)?;
+            Ok(Pinned { date, base: LockedBase::Debian(question), packages, headers })
         }
         Origin::Image(from) => {
             let (date, image) = image(inputs, from, old, mode)?;
-            Ok(Pinned { date, base: LockedBase::Oci(image), packages: Vec::new() })
+            Ok(Pinned { date, base: LockedBase::Oci(image), packages: Vec::new(), headers: Vec::new() })
         }
         Origin::Tree(path) => {
             let (date, tree) = tree(inputs, path, old)?;
-            Ok(Pinned { date, base: LockedBase::Tree(tree), packages: Vec::new() })
+            Ok(Pinned { date, base: LockedBase::Tree(tree), packages: Vec::new(), headers: Vec::new() })
         }
     }
 }
@@ -88,6 +90,13 @@ fn tree(inputs: Inputs<'_>, path: &str, old: Option<&Section>) -> Result<(i64, L
     Ok((same.map_or(rootfs.newest, |old| old.date), tree))
 }
 
+/// Debian's packages as the lock has them.
+struct Packages {
+    date: i64,
+    packages: Vec<LockedPackage>,
+    headers: Vec<LockedPackage>,
+}
+
 fn packages(
     inputs: Inputs<'_>,
     debian: &Debian,
@@ -95,17 +104,27 @@ fn packages(
     old: Option<&Section>,
     mode: &Mode,
     notes: &mut Vec<String>,
-) -> Result<(i64, Vec<LockedPackage>)> {
+) -> Result<Packages> {
+    let headers = inputs.recipe.wants_headers();
+    let kept = |old: &Section| Packages {
+        date: old.date,
+        packages: old.packages.clone(),
+        headers: if headers { old.headers.clone() } else { Vec::new() },
+    };
     let same = old.filter(|old| old.base.debian() == Some(base));
-    match (mode, old, same) {
-        (Mode::Build, _, Some(old)) | (Mode::Locked, Some(old), _) => return Ok((old.date, old.packages.clone())),
+    let whole = same.filter(|old| !headers || fitting(&old.packages, [old.headers.as_slice()]).is_ok());
+    match (mode, old, whole) {
+        (Mode::Build, _, Some(old)) | (Mode::Locked, Some(old), _) => return Ok(kept(old)),
         _ => {}
     }
     let keyring = debian.keyring.as_ref().map(|path| inputs.recipe.local(path));
-    let question = Question { architecture: inputs.architecture, base: base.clone(), mirror: debian.mirror.clone(), keyring };
+    let question =
+        Question { architecture: inputs.architecture, base: base.clone(), mirror: debian.mirror.clone(), keyring, headers };
     let mut answer = inputs.resolver.packages(&question)?;
     answer.packages.sort_by(|a, b| a.name.cmp(&b.name));
     let packages = match (mode, same) {
+        // Only headers were asked for.
+        (Mode::Build, Some(old)) => old.packages.clone(),
         (Mode::Update(names), Some(old)) if !names.is_empty() => hold(&old.packages, answer.packages, names, notes)?,
         (Mode::Update(names), None) if !names.is_empty() => {
             notes.push("the recipe asks for other packages than the lock: all are taken from today's archive".to_owned());
@@ -113,12 +132,39 @@ fn packages(
         }
         _ => answer.packages,
     };
+    let before = old.map(|old| old.headers.as_slice()).unwrap_or_default();
+    let headers = if headers { fitting(&packages, [answer.headers.as_slice(), before])? } else { Vec::new() };
     // An archive is signed anew several times a day: as long as no package changes, the image's time stays.
-    match old {
-        Some(old) if old.packages == packages => Ok((old.date, packages)),
-        Some(old) => Ok((old.date.max(answer.date), packages)),
-        None => Ok((answer.date, packages)),
+    let date = match old {
+        Some(old) if old.packages == packages => old.date,
+        Some(old) => old.date.max(answer.date),
+        None => answer.date,
+    };
+    Ok(Packages { date, packages, headers })
+}
+
+/// The headers of each kernel among `packages`, out of `from`.
+///
+/// Fails when one has none: an archive keeps only those of its newest kernels.
+fn fitting<'a>(
+    packages: &[LockedPackage],
+    from: impl IntoIterator<Item = &'a [LockedPackage]> + Clone,
+) -> Result<Vec<LockedPackage>> {
+    let mut found = Vec::new();
+    for (kernel, name) in packages.iter().filter_map(|package| Some((package, package.headers()?))) {
+        let mut all = from.clone().into_iter().flatten();
+        let Some(headers) = all.find(|headers| headers.name == name && headers.version == kernel.version) else {
+            let what = format!(
+                "kernel modules: needed {name} {}, which has what the kernel exports; the archive has it no more",
+                kernel.version
+            );
+            return Err(Failure::new(Kind::Input, what)
+                .hint(format!("take the archive's kernel: basalt lock --update {} RECIPE; or name [kernel] symvers", kernel.source))
+                .into());
+        };
+        found.push(headers.clone());
     }
+    Ok(found)
 }
 
 /// Takes only the named packages from `new`, with all others of their source packages (they fit only each other); the rest stays as it

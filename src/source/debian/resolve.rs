@@ -31,6 +31,8 @@ pub struct Request {
     pub mirror: Option<String>,
     /// The keys that sign the archive; none means Debian's.
     pub keyring: Option<PathBuf>,
+    /// Whether the headers of each kernel are looked up, too.
+    pub headers: bool,
 }
 
 /// Debian's answer.
@@ -38,6 +40,8 @@ pub struct Request {
 pub struct Resolved {
     /// All packages, by name.
     pub packages: Vec<LockedPackage>,
+    /// The headers of the kernels among them, when they were asked for and the archive has them: what a kernel exports is there.
+    pub headers: Vec<LockedPackage>,
     /// The newest date of the archives that were read, in seconds since 1970.
     pub date: i64,
 }
@@ -60,9 +64,26 @@ pub fn resolve(request: &Request, store: &Store, sink: &dyn Sink) -> Result<Reso
     let chosen = choose(request, &root)?;
     interrupt::check()?;
     let packages = describe(&chosen, &lists)?;
+    let headers = if request.headers { headers(&packages, &lists)? } else { Vec::new() };
     let date = date(&root)?;
     stage.finish(false);
-    Ok(Resolved { packages, date })
+    Ok(Resolved { packages, headers, date })
+}
+
+/// What the lists have of the headers of each kernel among `packages`: they are of the same version, and not installed.
+fn headers(packages: &[LockedPackage], lists: &[List]) -> Result<Vec<LockedPackage>> {
+    let mut found = Vec::new();
+    for (name, version) in packages.iter().filter_map(|package| Some((package.headers()?, &package.version))) {
+        for list in lists {
+            let mut stanzas = stanzas(&list.text);
+            let it = stanzas.find(|stanza| stanza.get("Package") == Some(&name) && stanza.get("Version") == Some(version));
+            if let Some(stanza) = it {
+                found.push(locked(&stanza, &list.archive).with_context(|| format!("the list of {} at {name}", list.archive))?);
+                break;
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// Refuses words that are no suite, component or package: apt would read some of them as something else (`name-`, `-o`, `?pattern`).
@@ -300,6 +321,23 @@ mod tests {
     }
 
     #[test]
+    fn the_headers_of_a_kernel_are_of_its_version() {
+        let stanza = |name: &str, version: &str| {
+            let sum = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+            format!("Package: {name}\nVersion: {version}\nArchitecture: amd64\nFilename: pool/{name}_{version}.deb\nSize: 1\nSHA256: {sum}\n\n")
+        };
+        let text = stanza("linux-headers-6.12.1-amd64", "6.12.1-1") + &stanza("linux-headers-6.12.1-amd64", "6.12.1-2");
+        let lists = [List { archive: "trixie".into(), text: text + &stanza("linux-image-6.12.1-amd64", "6.12.1-2") }];
+        let image = |version: &str| {
+            let text = stanza("linux-image-6.12.1-amd64", version);
+            vec![locked(&stanzas(&text).next().unwrap(), "trixie").unwrap()]
+        };
+        let found = headers(&image("6.12.1-2"), &lists).unwrap();
+        assert_eq!((found.len(), found[0].version.as_str()), (1, "6.12.1-2"));
+        assert_eq!(headers(&image("6.12.1-3"), &lists).unwrap(), []);
+    }
+
+    #[test]
     fn an_unknown_package_is_named_with_its_neighbours() {
         known(&["g++".into(), "c++-compiler".into()], &lists()).unwrap();
         let error = known(&["basefiles".into()], &lists()).unwrap_err();
@@ -318,6 +356,7 @@ mod tests {
             packages: vec!["g++".into(), "libstdc++6".into(), "7zip".into()],
             mirror: None,
             keyring: None,
+            headers: false,
         };
         check(&request).unwrap();
         for bad in ["-oAPT::Get::Simulate=1", "?essential", "a b", "a=1", "a/sid", "A", "", "a"] {

@@ -82,6 +82,7 @@ impl Archive {
             packages: packages.iter().map(|&name| name.into()).collect(),
             mirror: Some(format!("file://{}", self.path("debian").display())),
             keyring: Some(self.keyring()),
+            headers: false,
         }
     }
 }
