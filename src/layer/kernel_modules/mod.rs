@@ -19,7 +19,7 @@ use anyhow::{Context, Result};
 use crate::format::modules_index::ModulePath;
 use crate::plan::{Base, KernelModules, Plan};
 use crate::progress::Sink;
-use crate::source::{self, Network};
+use crate::source::{Network, debian};
 use crate::store::Store;
 use crate::tree::{Content, Meta, Tree, TreePath};
 use target::Target;
@@ -100,7 +100,7 @@ pub fn fetch(plan: &Plan, store: &Store, network: Network<'_>, sink: &dyn Sink) 
         Base::Debian { mirror, .. } => mirror.as_deref(),
         Base::Oci(_) | Base::Tree { .. } => None,
     };
-    source::debian::fetch(headers, mirror, store, sink, network.offline)
+    debian::fetch(headers, mirror, store, sink, network.offline)
 }
 
 /// What was found of the modules that were laid into `tree`. Empty where there are none.
