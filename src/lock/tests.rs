@@ -107,7 +107,8 @@ impl Resolver for Desk {
     fn packages(&self, question: &Question) -> anyhow::Result<Answer> {
         *self.asked.borrow_mut() += 1;
         let packages = self.archive.borrow().clone();
-        let headers = packages.iter().filter(|_| question.headers).filter_map(|kernel| Some(package(&kernel.headers()?, &kernel.version)));
+        let headers =
+            packages.iter().filter(|_| question.headers).filter_map(|kernel| Some(package(&kernel.headers()?, &kernel.version)));
         Ok(Answer { date: *self.date.borrow(), headers: headers.collect(), packages })
     }
 

@@ -111,7 +111,10 @@ fn module_lines(modules: &KernelModules, out: &mut Lines) {
     }
     let exports = modules.headers.iter().map(|package| format!("{} {}", package.name, package.version));
     let exports: Vec<_> = exports.chain(modules.symvers.iter().map(|file| format!("symvers {}", short(&file.sha256)))).collect();
-    out.row("", &format!("   proven against {}", if exports.is_empty() { "what the base says".into() } else { exports.join(", ") }));
+    out.row(
+        "",
+        &format!("   proven against {}", if exports.is_empty() { "what the base says".into() } else { exports.join(", ") }),
+    );
     let signed = if modules.secure_boot { "signed, or the kernel refuses them" } else { "signed or not: no Secure Boot" };
     out.row("", &format!("   {signed}"));
 }

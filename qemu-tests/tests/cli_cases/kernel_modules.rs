@@ -163,7 +163,8 @@ fn cli_kernel_modules_are_proven_against_the_headers_or_what_the_recipe_names() 
     let text = fs::read_to_string(&symvers)?;
     let line = text.lines().find(|line| line.contains("\tpsample_sample_packet\t")).context("no such symbol")?;
     fs::write(&symvers, text.replacen(line, &line.replacen(&line[2..10], "00c0ffee", 1), 1))?;
-    let words = "act_sample.ko.xz: psample_sample_packet: psample exports it with CRC 0x00c0ffee, the module was built against 0x";
+    let words =
+        "act_sample.ko.xz: psample_sample_packet: psample exports it with CRC 0x00c0ffee, the module was built against 0x";
     case.build(&named)?.exits(VERIFICATION).says(words);
     Ok(())
 }

@@ -171,7 +171,8 @@ fn exports(wanted: &KernelModules, target: &Target<'_>, store: &Store) -> Result
     }
     let found = target.symvers()?;
     found.ok_or_else(|| {
-        let what = format!("kernel modules: needed what the kernel {} exports (Module.symvers), found it nowhere", target.release);
+        let what =
+            format!("kernel modules: needed what the kernel {} exports (Module.symvers), found it nowhere", target.release);
         let hint = "take it from the kernel's headers and name it: [kernel] symvers = \"Module.symvers\"";
         Failure::new(Kind::Invalid, what).hint(hint).into()
     })

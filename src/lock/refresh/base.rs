@@ -159,7 +159,10 @@ fn fitting<'a>(
                 kernel.version
             );
             return Err(Failure::new(Kind::Input, what)
-                .hint(format!("take the archive's kernel: basalt lock --update {} RECIPE; or name [kernel] symvers", kernel.source))
+                .hint(format!(
+                    "take the archive's kernel: basalt lock --update {} RECIPE; or name [kernel] symvers",
+                    kernel.source
+                ))
                 .into());
         };
         found.push(headers.clone());

@@ -324,7 +324,9 @@ mod tests {
     fn the_headers_of_a_kernel_are_of_its_version() {
         let stanza = |name: &str, version: &str| {
             let sum = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-            format!("Package: {name}\nVersion: {version}\nArchitecture: amd64\nFilename: pool/{name}_{version}.deb\nSize: 1\nSHA256: {sum}\n\n")
+            format!(
+                "Package: {name}\nVersion: {version}\nArchitecture: amd64\nFilename: pool/{name}_{version}.deb\nSize: 1\nSHA256: {sum}\n\n"
+            )
         };
         let text = stanza("linux-headers-6.12.1-amd64", "6.12.1-1") + &stanza("linux-headers-6.12.1-amd64", "6.12.1-2");
         let lists = [List { archive: "trixie".into(), text: text + &stanza("linux-image-6.12.1-amd64", "6.12.1-2") }];
