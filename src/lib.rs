@@ -20,6 +20,7 @@
 //! | [`commit`] | layers become one tree, and the tree an OSTree commit |
 //! | [`sysroot`] | the trees of a disk with one deployment |
 //! | [`artefact`] | what is shipped: raw disk, qcow2, OCI image, manifest |
+//! | [`prebuild`] | kernel modules built from source, for the kernel of a recipe |
 //! | [`registry`] | sends OCI images and their signatures to a registry |
 //! | [`sign`] | signs commits and OCI images, and verifies their signatures |
 //! | [`inspect`] | what an artefact says of itself, read from its bytes |
@@ -46,7 +47,7 @@
 //! - Nothing needs root, a loop device, a mount, KVM or a privileged container to build an image.
 //! - The same PlanId gives the same bytes, whatever the time zone, umask, host name, path, user or number of processors.
 //! - No program of the host decides a byte of an artefact unless its version is part of the plan.
-//! - Nothing of the target's architecture is executed once its base (initramfs included) is cached.
+//! - Nothing of the target's architecture is executed once its base (initramfs included) is cached, but by [`prebuild`].
 //! - What is written is found by label or PARTLABEL, never by a device name.
 //! - Every stage's cache key is the hash of its input value.
 //! - "Differs", "cannot tell" and "failed" are three answers. Cannot tell is never taken for either of the others.
@@ -64,6 +65,7 @@ pub mod commit;
 pub mod sysroot;
 pub mod artefact;
 pub mod pipeline;
+pub mod prebuild;
 pub mod registry;
 pub mod sign;
 pub mod inspect;

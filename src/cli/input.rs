@@ -46,7 +46,8 @@ impl InputArgs {
     }
 }
 
-fn architecture(text: &str) -> Result<Architecture, String> {
+/// Reads `--arch`.
+pub fn architecture(text: &str) -> Result<Architecture, String> {
     [Architecture::Amd64, Architecture::Arm64]
         .into_iter()
         .find(|architecture| architecture.debian() == text)
@@ -141,7 +142,7 @@ impl lock::Resolver for Sources<'_> {
 }
 
 /// For which machines: the one asked for, else the only one.
-fn chosen(args: &InputArgs, recipe: &Recipe) -> Result<Architecture> {
+pub fn chosen(args: &InputArgs, recipe: &Recipe) -> Result<Architecture> {
     match (args.arch, recipe.architectures.as_slice()) {
         (Some(architecture), _) | (None, &[architecture]) => Ok(architecture),
         (None, several) => {

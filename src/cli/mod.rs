@@ -8,6 +8,7 @@ mod describe;
 mod diff;
 mod input;
 mod inspect;
+mod kmod;
 mod lock;
 mod machine;
 mod network;
@@ -85,6 +86,8 @@ enum Verb {
     Push(push::PushArgs),
     /// Make a folder from which an offline machine builds
     Vendor(vendor::VendorArgs),
+    /// Build kernel modules from source, for the kernel of a recipe
+    Kmod(kmod::KmodArgs),
     /// Show the cache, or make room in it
     Cache(cache::CacheArgs),
     /// Print the recipe's JSON schema
@@ -168,6 +171,7 @@ impl Verb {
             Self::Verify(args) => args.json,
             Self::Sign(args) => args.json,
             Self::Push(args) => args.json,
+            Self::Kmod(args) => args.json(),
             Self::Vendor(_) | Self::Plan(_) | Self::Boot(_) | Self::Cache(_) => false,
             Self::Schema | Self::Completions { .. } | Self::Man { .. } => false,
         };
@@ -196,6 +200,7 @@ impl Cli {
             Verb::Sign(args) => sign::run(&args, &context),
             Verb::Push(args) => push::run(&args, &context),
             Verb::Vendor(args) => vendor::run(&args, &context),
+            Verb::Kmod(args) => kmod::run(&args, &context),
             Verb::Cache(args) => cache::run(&args, &context),
             Verb::Schema => describe::schema(),
             Verb::Completions { shell } => describe::completions(shell),

@@ -15,6 +15,7 @@ mod inputs;
 mod inspect;
 mod kernel_modules;
 mod kernel_proof;
+mod kmod_build;
 mod layers;
 mod mirror;
 mod modules_index;

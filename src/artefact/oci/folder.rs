@@ -48,7 +48,7 @@ impl Folder {
     }
 
     /// Of `blobs`, an index, and the digest of the image's manifest.
-    pub(super) fn with(mut blobs: Vec<Content>, index: Vec<u8>, digest: Digest) -> Self {
+    pub fn with(mut blobs: Vec<Content>, index: Vec<u8>, digest: Digest) -> Self {
         blobs.sort_by_key(Content::digest);
         // Two layers that are the same are one blob.
         blobs.dedup_by_key(|blob| blob.digest());

@@ -12,6 +12,7 @@
 
 mod chunk;
 mod component;
+pub mod document;
 pub mod folder;
 mod image;
 mod layer;
@@ -27,7 +28,6 @@ use anyhow::{Context, Result};
 
 use crate::architecture::Architecture;
 use crate::commit::Commit;
-use crate::digest::Digest;
 use crate::host::interrupt;
 use crate::layer::Layer;
 use crate::layer::packages::Package;
@@ -37,6 +37,7 @@ use crate::store::Store;
 use crate::sysroot::HeldLayer;
 use crate::tree::Tree;
 use chunk::Chunk;
+use document::Document;
 use layer::Blob;
 
 pub use folder::Folder;
@@ -133,17 +134,4 @@ fn compress(subject: &Subject<'_>, jobs: &[layer::Job<'_>], store: &Store, stage
     let (stage, cached) = stage.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     stage.finish(cached);
     Ok(blobs.into_iter().map(|(_, blob)| blob).collect())
-}
-
-/// A document of the image, with its digest.
-struct Document {
-    bytes: Vec<u8>,
-    sha256: Digest,
-}
-
-impl Document {
-    fn of(value: &impl serde::Serialize) -> Result<Self> {
-        let bytes = serde_json::to_vec(value)?;
-        Ok(Self { sha256: Digest::of(&bytes), bytes })
-    }
 }

@@ -7,16 +7,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use nix::fcntl::{Flock, FlockArg};
+use anyhow::Result;
 
 use super::privilege::Privilege;
+use super::work::Work;
 use super::{Inputs, numbers, repository};
 use crate::digest::Digest;
 use crate::failure::{Failure, Kind};
 use crate::host::cmd::Cmd;
 use crate::host::tools::{self, Tool};
-use crate::host::{interrupt, space, subordinate};
+use crate::host::{interrupt, space};
 use crate::progress::{Sink, Stage, Unit};
 use crate::store::Store;
 
@@ -51,8 +51,6 @@ const TOOLS: [Tool; 5] = [
     Tool { program: "unshare", package: "util-linux" },
     Tool { program: "newuidmap", package: "uidmap" },
 ];
-
-const PREFIX: &str = "chroot-";
 
 /// The part of the base's key that is decided here.
 pub fn digest() -> Digest {
@@ -110,54 +108,6 @@ fn command(inputs: &Inputs, out: &Path, work: &Work) -> Cmd {
         // Debian's kernel hook would run dracut, with other arguments.
         .env("INITRD", "No")
         .folder(&work.path)
-}
-
-/// A folder for one run, locked while it is in use. Files in it may belong to subordinate users.
-struct Work {
-    path: PathBuf,
-    privilege: Privilege,
-    lock: Option<Flock<File>>,
-}
-
-impl Work {
-    fn make(store: &Store, privilege: Privilege) -> Result<Self> {
-        // Nobody sweeps between making the folder and locking it.
-        let _sweep = store.lock("sweep")?;
-        let path = tempfile::Builder::new().prefix(PREFIX).tempdir_in(store.root().join("tmp"))?.keep();
-        let lock = Flock::lock(File::open(&path)?, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| error)?;
-        Ok(Self { path, privilege, lock: Some(lock) })
-    }
-
-    fn remove(mut self) -> Result<()> {
-        let removed = subordinate::remove(&self.path);
-        self.lock = None;
-        Ok(removed?)
-    }
-}
-
-impl Drop for Work {
-    /// After a failure or interrupt. What cannot be removed now is swept by the next run.
-    fn drop(&mut self) {
-        if self.lock.is_some()
-            && let Err(error) = subordinate::remove(&self.path)
-        {
-            tracing::warn!(path = %self.path.display(), %error, "cannot be removed now; the next build tries again");
-        }
-    }
-}
-
-/// Takes away what killed runs left below the store's `tmp`.
-pub fn sweep(store: &Store) -> Result<()> {
-    let _sweep = store.lock("sweep")?;
-    for entry in fs::read_dir(store.root().join("tmp"))? {
-        let path = entry?.path();
-        let ours = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX));
-        // Whoever works in it holds its lock.
-        let Some(Ok(file)) = ours.then(|| File::open(&path)) else { continue };
-        let Ok(_lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else { continue };
-        subordinate::remove(&path).context("left by a build that was killed")?;
-    }
-    Ok(())
 }
 
 /// Follows the file to which the hooks write where they are, and tells the sink.
@@ -244,20 +194,6 @@ mod tests {
 
     use super::*;
     use crate::progress::Event;
-
-    #[test]
-    fn a_killed_run_is_swept_and_a_running_one_is_not() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).unwrap();
-        let running = Work::make(&store, Privilege::Root).unwrap();
-        let killed = folder.path().join("tmp/chroot-killed");
-        fs::create_dir_all(killed.join("tmp/deep")).unwrap();
-        sweep(&store).unwrap();
-        assert!(running.path.is_dir() && !killed.exists());
-        let path = running.path.clone();
-        running.remove().unwrap();
-        assert!(!path.exists());
-    }
 
     #[derive(Default)]
     struct Names(Mutex<Vec<String>>);

@@ -11,8 +11,9 @@ mod accounts;
 mod chroot;
 mod normalise;
 mod numbers;
-mod privilege;
-mod repository;
+pub(crate) mod privilege;
+pub(crate) mod repository;
+pub(crate) mod work;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -75,7 +76,7 @@ pub struct Inputs<'a> {
 /// not make a base: no kernel, two kernels, no dracut; [`Kind::Tool`] when this machine cannot make one: a program or the user's
 /// subordinate numbers are missing.
 pub fn produce(inputs: &Inputs<'_>, store: &Store, sink: &dyn Sink) -> Result<Layer> {
-    chroot::sweep(store)?;
+    work::sweep(store)?;
     let entry = store.entry_or_make(KIND, &key(inputs), |folder| make(inputs, folder, store, sink))?;
     if entry.cached {
         let detail = format!("{}, {} packages", inputs.suite, inputs.packages.len());
