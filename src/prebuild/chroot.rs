@@ -29,7 +29,10 @@ const TOOLS: [Tool; 5] = [
 ];
 
 /// Nobody reads documentation there.
-const WITHOUT: [&str; 4] = ["/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/boot/*"];
+const WITHOUT: [&str; 3] = ["/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*"];
+/// Headers may ask for their kernel, and that for an initramfs, which nobody boots.
+const NO_INITRAMFS: &str =
+    "mkdir -p \"$1/etc/initramfs-tools\" && echo update_initramfs=no > \"$1/etc/initramfs-tools/update-initramfs.conf\"";
 
 /// Builds, and puts modules and their index into the folder `out`. A failure leaves all that was told at `log`.
 pub fn run(request: &Request<'_>, out: &Path, log: &Path, store: &Store) -> Result<()> {
@@ -75,6 +78,7 @@ fn command(request: &Request<'_>, work: &Work) -> Cmd {
     command = command.arg(format!("--architectures={}", request.architecture));
     command = command.arg(format!("--include={}", request.requested.join(",")));
     command = command.arg("--aptopt=APT::Install-Recommends \"false\"").arg("--dpkgopt=force-unsafe-io");
+    command = command.arg("--dpkgopt=force-confold").arg(format!("--essential-hook={NO_INITRAMFS}"));
     for path in WITHOUT {
         command = command.arg(format!("--dpkgopt=path-exclude={path}"));
     }
