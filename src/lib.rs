@@ -16,7 +16,7 @@
 //! | [`source`] | where inputs come from: the only code that fetches |
 //! | [`lock`] | every input pinned by digest |
 //! | [`plan`] | recipe and lock, fully resolved |
-//! | [`layer`] | named contributions to the tree: base, settings, overlays, files, agent, update client |
+//! | [`layer`] | named contributions to the tree: base, settings, overlays, files, agent, update client, kernel modules, profiles of tuned |
 //! | [`commit`] | layers become one tree, and the tree an OSTree commit |
 //! | [`sysroot`] | the trees of a disk with one deployment |
 //! | [`artefact`] | what is shipped: raw disk, qcow2, OCI image, manifest |

@@ -5,6 +5,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 
 use anyhow::{Context, Result, bail};
+use basalt_contract::KernelArgument;
 
 use crate::artefact::disk::{self, Disk, Identity, Trees};
 use crate::artefact::manifest::{self, DocumentKind, Manifest};
@@ -49,9 +50,13 @@ pub fn build(plan: &Plan, formats: &[Format], out: &Path, store: &Store, network
     let layers = produce(plan, store, sink)?;
     let tree = commit::assemble(&layers, &image(plan))?;
     let modules = layer::kernel_modules::report(&tree)?;
+    let tuned = layer::tuned::report(&tree)?;
+    let profiles = tuned.as_ref().map(|tuned| tuned.arguments.as_slice()).unwrap_or_default();
+    let arguments = plan.all_kernel_arguments(profiles)?;
+    tuned.iter().for_each(|tuned| tuned.tell(sink));
     let packages = &Packages::of(&plan.base, &tree)?;
     let digests = layers.iter().map(|layer| (layer.name.clone(), layer.digest)).collect();
-    let info = CommitInfo { image: image(plan), branch: branch(plan), layers: digests };
+    let info = CommitInfo { image: image(plan), branch: branch(plan), layers: digests, kernel_arguments: arguments };
     let (tell, told) = mpsc::sync_channel(1);
     let named = move |commit| tell.send(commit).unwrap_or_else(|_| tracing::debug!("the build has failed"));
     let (mut manifest, sbom, output, written) = thread::scope(|scope| {
@@ -78,7 +83,7 @@ pub fn build(plan: &Plan, formats: &[Format], out: &Path, store: &Store, network
         });
         // What failed there is told below.
         let held = || if pulls(plan) { told.recv().unwrap_or_default() } else { Vec::new() };
-        let sysroot = sysroot::stage(&commit, tree, &kernel, &options(plan), held)?;
+        let sysroot = sysroot::stage(&commit, tree, &kernel, &options(plan, &info.kernel_arguments), held)?;
         let disk = disk::layout(trees(&sysroot), &plan.disk, &identity(plan))?;
         let output = Output::open(out)?;
         // While the disk is written and hashed, which has time for it.
@@ -99,7 +104,7 @@ pub fn build(plan: &Plan, formats: &[Format], out: &Path, store: &Store, network
     let rendered = kept.finish()?;
     let provenance = provenance::statement(plan, &info.branch, &manifest.commit, &rendered);
     manifest.documents.push(document(DocumentKind::Provenance, manifest::json(&provenance)?)?);
-    manifest.kernel_modules = modules;
+    (manifest.kernel_modules, manifest.tuned) = (modules, tuned);
     keys(plan, store, &output, &mut manifest)?;
     manifest.artefacts = manifest::Artefact::list(&plan.name, &rendered);
     manifest::write(&output, &manifest)?;
@@ -185,6 +190,12 @@ fn local(plan: &Plan, store: &Store) -> Result<(), Failure> {
                     need(store.has_blob(&file.sha256), "a file that kernel modules are proven against".to_owned(), &file.sha256);
                 }
             }
+            LayerContent::Tuned(tuned) => {
+                for source in &tuned.sources {
+                    let there = store.entry(OVERLAY_KIND, &source.digest).is_some();
+                    need(there, format!("tuned profiles {}", source.name), &source.digest);
+                }
+            }
             LayerContent::Trust(trust) => {
                 trust
                     .keys()
@@ -218,8 +229,9 @@ fn pulls(plan: &Plan) -> bool {
     plan.update.is_some() || plan.layers.iter().any(|layer| matches!(layer.content, LayerContent::UpdateClient { .. }))
 }
 
-fn options(plan: &Plan) -> sysroot::Options {
-    sysroot::Options { kernel_args: plan.kernel_args.clone(), update: plan.update.clone(), trust: plan.trust().cloned() }
+fn options(plan: &Plan, arguments: &[KernelArgument]) -> sysroot::Options {
+    let kernel_args = arguments.iter().flat_map(KernelArgument::words).map(str::to_owned).collect();
+    sysroot::Options { kernel_args, update: plan.update.clone(), trust: plan.trust().cloned() }
 }
 
 fn trees(sysroot: &Sysroot) -> Trees<'_> {
@@ -249,7 +261,9 @@ fn manifest(plan: &Plan, packages: usize, commit: &Commit, sysroot: &Sysroot, di
         partitions: disk.partitions.clone(),
         artefacts: Vec::new(),
         documents: Vec::new(),
+        kernel_arguments: commit.info.kernel_arguments.clone(),
         kernel_modules: Vec::new(),
+        tuned: None,
         repository: None,
     }
 }
@@ -323,6 +337,9 @@ pub fn inputs(plan: &Plan) -> Inputs {
                 inputs.entries.extend(mappings.map(|mapping| (OVERLAY_KIND, mapping.digest)));
                 inputs.blobs.extend(modules.symvers.iter().chain(&modules.keys).map(|file| file.sha256));
                 inputs.blobs.extend(modules.headers.iter().map(|package| package.sha256));
+            }
+            LayerContent::Tuned(tuned) => {
+                inputs.entries.extend(tuned.sources.iter().map(|source| (OVERLAY_KIND, source.digest)));
             }
             LayerContent::Trust(trust) => inputs.blobs.extend(trust.keys().map(|(_, key)| key.sha256)),
             LayerContent::Settings(_) => {}

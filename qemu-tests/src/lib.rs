@@ -28,7 +28,7 @@ mod warm;
 
 pub use account::Account;
 pub use container::{Container, IMAGE};
-pub use debugfs::{root_file, root_folder};
+pub use debugfs::{boot_folder, root_file, root_folder};
 pub use foreign::{CHANGED, Foreign, foreign_base};
 pub use image::{Image, reference_image};
 pub use kernel::{KernelPackage, kernel_package};

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::thread;
 
 use anyhow::{Context, Result};
+use basalt_contract::KernelArgument;
 use serde::{Deserialize, Serialize};
 
 use super::disk::Partition;
@@ -19,6 +20,7 @@ use crate::digest::Digest;
 use crate::format::oci as oci_format;
 use crate::host::interrupt;
 use crate::layer::kernel_modules::Proven;
+use crate::layer::tuned;
 use crate::plan::{Format, PlanId};
 
 /// The version of the file's form.
@@ -55,6 +57,9 @@ pub struct Manifest {
     pub packages: usize,
     /// Kernel arguments of the deployment, in order.
     pub kernel_args: Vec<String>,
+    /// Those of them that somebody asked for, and who did.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kernel_arguments: Vec<KernelArgument>,
     /// What the commit was made from, lowest first.
     pub layers: Vec<Layer>,
     /// 512 or 4096.
@@ -68,6 +73,9 @@ pub struct Manifest {
     /// Kernel modules that others built: what the kernel was found to make of each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kernel_modules: Vec<Proven>,
+    /// What the active profiles of tuned come to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tuned: Option<tuned::Report>,
     /// The repository that the image is signed for: the one that the node updates from. Only of a recipe that has a key for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repository: Option<String>,

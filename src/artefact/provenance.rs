@@ -97,6 +97,9 @@ fn materials(plan: &Plan) -> Vec<Value> {
                 materials.extend(modules.headers.iter().map(|package| subject(&package.name, &package.sha256)));
                 materials.extend(modules.keys.iter().map(|key| subject("kernel module key", &key.sha256)));
             }
+            LayerContent::Tuned(tuned) => materials.extend(tuned.sources.iter().map(|source| {
+                json!({ "name": format!("tuned profiles {}", source.name), "digest": { "basaltTree": source.digest.to_hex() } })
+            })),
             LayerContent::Trust(trust) => {
                 materials.extend(trust.keys().map(|(what, key)| subject(&format!("{what} key"), &key.sha256)))
             }

@@ -37,7 +37,9 @@ fn manifest(disk: &Disk, rendered: &[Rendered]) -> Manifest {
         partitions: disk.partitions.clone(),
         artefacts: manifest::Artefact::list("node", rendered),
         documents: Vec::new(),
+        kernel_arguments: Vec::new(),
         kernel_modules: Vec::new(),
+        tuned: None,
         repository: None,
     }
 }

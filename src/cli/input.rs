@@ -64,7 +64,7 @@ pub fn plan(args: &InputArgs, context: &Context, store: &Store) -> Result<Plan> 
     let (lock, _) = refresh(args, &recipe, &mode, context, store)?;
     let architecture = chosen(args, &recipe)?;
     let section = lock.architecture.get(&architecture).context("the lock has no section for this architecture")?;
-    Ok(plan::resolve(&recipe, section, architecture)?)
+    Ok(plan::resolve(&recipe, section, architecture).map_err(Failure::from)?)
 }
 
 /// `error` of a build, with the place in the recipe that it is about, where there is a recipe and it says so.

@@ -3,6 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use basalt_contract::KernelArgument;
+use basalt_contract::kernel_arguments::Source;
+
 use crate::architecture::Architecture;
 use crate::commit::{Commit, CommitInfo, Image, write};
 use crate::digest::Digest;
@@ -141,7 +144,9 @@ pub fn image() -> Image {
 }
 
 pub fn info() -> CommitInfo {
-    CommitInfo { image: image(), branch: "basalt/node/amd64".into(), layers: vec![("base".into(), Digest::of(b"base"))] }
+    let kernel_arguments = vec![KernelArgument { text: "quiet".into(), asked_by: vec![Source::new("recipe")] }];
+    let layers = vec![("base".into(), Digest::of(b"base"))];
+    CommitInfo { image: image(), branch: "basalt/node/amd64".into(), layers, kernel_arguments }
 }
 
 /// Makes every owner the one who runs the tests: the builder's own files belong to root, which libostree could not write here. Hard

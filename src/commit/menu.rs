@@ -6,8 +6,9 @@ use anyhow::Result;
 use crate::tree::{Leaf, LeafKind, Meta, Node, Tree, TreePath};
 
 const FOLDER: &str = "/usr/etc/grub.d";
-/// Of GRUB's own package. Each with the reason.
-const OTHERS: [&str; 5] = [
+/// Of GRUB's own package, and of tuned's. Each with the reason.
+const OTHERS: [&str; 6] = [
+    "00_tuned",         // kernel arguments beside those of boot entries; tuned only asks whether the file is there
     "10_linux",         // kernels in /boot that no deployment has
     "20_linux_xen",     // the same, below Xen
     "25_bli",           // loads a module that the signed GRUB lacks: an error at each boot

@@ -36,6 +36,8 @@ pub use write::write;
 
 use std::collections::BTreeMap;
 
+use basalt_contract::KernelArgument;
+
 use crate::architecture::Architecture;
 use crate::digest::Digest;
 use crate::tree::{Node, Tree, TreePath};
@@ -71,6 +73,8 @@ pub struct CommitInfo {
     pub branch: String,
     /// The layers it was merged from, lowest first: name and digest.
     pub layers: Vec<(String, Digest)>,
+    /// Kernel arguments of its deployments beside `root=` and `ostree=`, and who asked for each.
+    pub kernel_arguments: Vec<KernelArgument>,
 }
 
 /// A commit that is in the store's repository, with all that is needed to lay out a repository that holds just it.

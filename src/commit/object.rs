@@ -141,10 +141,15 @@ pub fn xattrs(meta: &Meta) -> Variant {
 /// `(a{sv}aya(say)sstayay)`: metadata, parent, related objects, subject, body, time, and the root folder's two checksums.
 pub fn commit(info: &CommitInfo, kernel: &str, tree: Digest, meta: Digest) -> Variant {
     let image = &info.image;
+    let arguments = info.kernel_arguments.iter().map(|argument| {
+        let sources: Vec<_> = argument.asked_by.iter().map(ToString::to_string).collect();
+        (argument.text.as_str(), sources).to_variant()
+    });
     let layers = info.layers.iter().map(|(name, digest)| (name.as_str(), digest.to_hex()).to_variant());
     let mut metadata = vec![
         ("basalt.architecture", image.architecture.to_string().to_variant()),
         ("basalt.image", image.name.to_variant()),
+        ("basalt.kernel-arguments", array("(sas)", arguments)),
         ("basalt.layers", array("(ss)", layers)),
         ("basalt.plan-id", image.plan_id.to_hex().to_variant()),
         ("ostree.bootable", true.to_variant()),

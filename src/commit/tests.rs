@@ -174,6 +174,8 @@ fn libostree_agrees_with_every_object() {
     assert_eq!(ostree(&commit, &["rev-parse", "basalt/node/amd64"]).trim(), checksum);
     assert_eq!(ostree(&commit, &["show", "--print-metadata-key=version", &checksum]).trim(), "'1.2'");
     assert_eq!(ostree(&commit, &["show", "--print-metadata-key=ostree.linux", &checksum]).trim(), format!("'{KERNEL}'"));
+    let arguments = ostree(&commit, &["show", "--print-metadata-key=basalt.kernel-arguments", &checksum]);
+    assert_eq!(arguments.trim(), "[('quiet', ['recipe'])]");
 
     // The independent way: libostree imports the same tree from a tar of its own reading.
     let archive = folder.path().join("tree.tar");

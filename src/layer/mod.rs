@@ -15,6 +15,7 @@ pub mod packages;
 mod residue;
 pub mod settings;
 pub mod trust;
+pub mod tuned;
 pub mod update_client;
 
 use anyhow::{Context, Result};
@@ -60,6 +61,10 @@ pub fn produce(wanted: &plan::Layer, below: &[Layer], store: &Store) -> Result<L
         LayerContent::UpdateClient { sha256, size } => update_client::produce(*sha256, *size, store),
         LayerContent::Files { files } => files::produce(files, store),
         LayerContent::KernelModules(modules) => kernel_modules::produce(modules, &commit::merged(below)?, store).map(|made| {
+            removals = made.removals;
+            made.tree
+        }),
+        LayerContent::Tuned(tuned) => tuned::produce(tuned, &commit::merged(below)?, store).map(|made| {
             removals = made.removals;
             made.tree
         }),

@@ -65,7 +65,7 @@ impl Produced {
 }
 
 /// `; did you mean ...?` when one of `names` is close to `name`.
-fn suggestion<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
+pub(in crate::layer) fn suggestion<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
     names
         .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
         .filter(|(likeness, _)| *likeness > 0.85)

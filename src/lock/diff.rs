@@ -115,6 +115,9 @@ pub fn diff(old: Option<&Section>, new: &Section) -> Changes {
     let modules = |section: &Section| -> BTreeMap<String, LockedOverlay> {
         section.kernel_modules.iter().map(|source| (source.name.clone(), source.clone())).collect()
     };
+    let tuned = |section: &Section| -> BTreeMap<String, LockedOverlay> {
+        section.tuned.iter().map(|source| (source.name.clone(), source.clone())).collect()
+    };
     let packages = |section: &Section| -> BTreeMap<String, LockedPackage> {
         section.packages.iter().map(|package| (package.name.clone(), package.clone())).collect()
     };
@@ -122,6 +125,7 @@ pub fn diff(old: Option<&Section>, new: &Section) -> Changes {
     pairs(old.map(clients), clients(new), |name, old, new| list.extend(file("update client", name, old, new)));
     pairs(old.map(overlays), overlays(new), |name, old, new| list.extend(overlay("overlay", name, old, new)));
     pairs(old.map(modules), modules(new), |name, old, new| list.extend(overlay("kernel modules", name, old, new)));
+    pairs(old.map(tuned), tuned(new), |name, old, new| list.extend(overlay("tuned's profiles", name, old, new)));
     pairs(old.map(files), files(new), |name, old, new| list.extend(file("file", name, old, new)));
     let headers = |section: &Section| -> BTreeMap<String, LockedPackage> {
         section.headers.iter().map(|package| (package.name.clone(), package.clone())).collect()

@@ -99,10 +99,12 @@ impl Lock {
             }
             let names = section.overlays.iter().map(|overlay| &overlay.name);
             let modules = section.kernel_modules.iter().map(|source| &source.name);
+            let tuned = section.tuned.iter().map(|source| &source.name);
             let files = section.files.iter().map(|file| &file.name);
             for (kind, mut names) in [
                 ("overlay", Box::new(names) as Box<dyn Iterator<Item = &String>>),
                 ("kernel-module", Box::new(modules)),
+                ("tuned", Box::new(tuned)),
                 ("file", Box::new(files)),
             ] {
                 let mut seen = BTreeSet::new();

@@ -54,6 +54,9 @@ pub struct Section {
     /// Local folders with kernel modules.
     #[serde(default, rename = "kernel-module", skip_serializing_if = "Vec::is_empty")]
     pub kernel_modules: Vec<LockedOverlay>,
+    /// What has tuned's profiles.
+    #[serde(default, rename = "tuned", skip_serializing_if = "Vec::is_empty")]
+    pub tuned: Vec<LockedOverlay>,
     /// Local files that `[[file]]` names.
     #[serde(default, rename = "file", skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<LockedFile>,
@@ -126,6 +129,7 @@ impl Section {
     pub fn sort(&mut self) {
         self.overlays.sort_by(|a, b| a.name.cmp(&b.name));
         self.kernel_modules.sort_by(|a, b| a.name.cmp(&b.name));
+        self.tuned.sort_by(|a, b| a.name.cmp(&b.name));
         self.files.sort_by(|a, b| a.name.cmp(&b.name));
         self.packages.sort_by(|a, b| (&a.name, &a.architecture).cmp(&(&b.name, &b.architecture)));
         self.headers.sort_by(|a, b| a.name.cmp(&b.name));

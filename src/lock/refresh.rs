@@ -112,8 +112,8 @@ pub fn refresh(inputs: Inputs<'_>, previous: Option<&Lock>, mode: &Mode) -> Resu
     let (overlays, files) = (overlays(inputs)?, files(inputs)?);
     let mut notes = Vec::new();
     let base::Pinned { date, base, packages, headers } = base::pin(inputs, old, mode, &mut notes)?;
-    let kernel_modules = kernel_modules(inputs)?;
-    let mut section = Section { date, base, agent, update_client, overlays, kernel_modules, files, packages, headers };
+    let (kernel_modules, tuned) = (kernel_modules(inputs)?, tuned(inputs)?);
+    let mut section = Section { date, base, agent, update_client, overlays, kernel_modules, tuned, files, packages, headers };
     section.sort();
     let mut changes = diff(old, &section);
     changes.notes = notes;
@@ -195,9 +195,17 @@ fn overlays(inputs: Inputs<'_>) -> Result<Vec<LockedOverlay>> {
 
 /// Imported as overlays are: a tree is a tree.
 fn kernel_modules(inputs: Inputs<'_>) -> Result<Vec<LockedOverlay>> {
-    let source =
-        |path: &str| Overlay { source: OverlaySource::Local(path.to_owned()), replaces: Vec::new(), modes: Default::default() };
-    inputs.recipe.module_sources().into_iter().map(|path| import_overlay(inputs, &source(path))).collect()
+    let sources = inputs.recipe.module_sources().into_iter().map(|path| OverlaySource::Local(path.to_owned()));
+    sources.map(|source| import_overlay(inputs, &plain(source))).collect()
+}
+
+/// The same of tuned's profiles.
+fn tuned(inputs: Inputs<'_>) -> Result<Vec<LockedOverlay>> {
+    inputs.recipe.tuned_sources().into_iter().map(|source| import_overlay(inputs, &plain(source))).collect()
+}
+
+fn plain(source: OverlaySource) -> Overlay {
+    Overlay { source, replaces: Vec::new(), modes: Default::default() }
 }
 
 fn import_overlay(inputs: Inputs<'_>, overlay: &Overlay) -> Result<LockedOverlay> {

@@ -41,6 +41,7 @@ pub(super) fn section() -> Section {
         agent: Some(file("basalt-firstboot")),
         update_client: None,
         kernel_modules: vec![],
+        tuned: vec![],
         overlays: vec![LockedOverlay { name: "50-x".into(), digest: Digest::of(b"tree"), files }],
         files: vec![file("motd")],
         packages: vec![package("bash", "1"), package("zstd", "1")],

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Base, FileContent, KernelMatch, KernelModules, Layer, LayerContent, Plan, Settings};
+use super::{Base, FileContent, KernelMatch, KernelModules, Layer, LayerContent, Plan, Settings, Tuned};
 
 /// The widest line.
 const WIDTH: usize = 96;
@@ -41,10 +41,11 @@ pub fn explain(plan: &Plan) -> String {
                 }
             }
             LayerContent::KernelModules(modules) => module_lines(modules, &mut out),
+            LayerContent::Tuned(tuned) => tuned_lines(tuned, &mut out),
             LayerContent::Overlay { .. } | LayerContent::Agent { .. } | LayerContent::UpdateClient { .. } => {}
         }
     }
-    out.row("kernel", &if plan.kernel_args.is_empty() { "no arguments of its own".into() } else { plan.kernel_args.join(" ") });
+    argument_lines(plan, &mut out);
     let part = |bytes: Option<u64>| bytes.map_or_else(|| "as small as fits".to_owned(), size);
     let disk = &plan.disk;
     let (esp, boot, root) = (part(disk.esp_size), part(disk.boot_size), part(disk.root_size));
@@ -83,9 +84,42 @@ fn layer_line(layer: &Layer) -> String {
         LayerContent::Agent { sha256, size: bytes } | LayerContent::UpdateClient { sha256, size: bytes } => {
             format!("{} ({}, {})", layer.name, size(*bytes), short(sha256))
         }
-        LayerContent::Files { .. } | LayerContent::KernelModules(_) | LayerContent::Trust(_) | LayerContent::Settings(_) => {
-            layer.name.clone()
-        }
+        LayerContent::Files { .. }
+        | LayerContent::KernelModules(_)
+        | LayerContent::Tuned(_)
+        | LayerContent::Trust(_)
+        | LayerContent::Settings(_) => layer.name.clone(),
+    }
+}
+
+/// Every kernel argument, and who asks for it.
+fn argument_lines(plan: &Plan, out: &mut Lines) {
+    for (index, argument) in plan.kernel_args.iter().enumerate() {
+        let sources: Vec<_> = argument.asked_by.iter().map(ToString::to_string).collect();
+        out.row(if index == 0 { "kernel" } else { "" }, &format!("{} ({})", argument.text, sources.join(", ")));
+    }
+    let active = plan.layers.iter().find_map(|layer| match &layer.content {
+        LayerContent::Tuned(tuned) => tuned.active.as_ref(),
+        _ => None,
+    });
+    let label = if plan.kernel_args.is_empty() { "kernel" } else { "" };
+    match active {
+        Some(active) => out.row(label, &format!("and what tuned's {active} asks for: the build reads it")),
+        None if plan.kernel_args.is_empty() => out.row(label, "no arguments of its own"),
+        None => {}
+    }
+}
+
+fn tuned_lines(tuned: &Tuned, out: &mut Lines) {
+    for source in &tuned.sources {
+        out.row("", &format!("   profiles of {} ({})", source.name, short(&source.digest)));
+    }
+    if let Some(active) = &tuned.active {
+        out.row("", &format!("   active {active}"));
+    }
+    for (profile, values) in &tuned.variables {
+        let values: Vec<_> = values.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        out.row("", &format!("   for {profile} {}", values.join(", ")));
     }
 }
 
@@ -185,12 +219,17 @@ fn time(seconds: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use basalt_contract::KernelArgument;
+    use basalt_contract::kernel_arguments::Source;
+
     use super::*;
 
     #[test]
     fn the_reference_plan_is_explained_in_narrow_lines() {
         let mut plan = Plan::parse(include_str!("../../image-recipes/golden/gpu-node.plan.json")).unwrap();
-        plan.kernel_args.extend((0..40).map(|n| format!("module.parameter{n}=1")));
+        let source = |n| Source::new(format!("kernel-module m{n}"));
+        let many = |n| KernelArgument { text: format!("m.parameter{n}=1"), asked_by: (0..n).map(source).collect() };
+        plan.kernel_args.extend((1..40).map(many));
         let text = explain(&plan);
         assert!(text.lines().all(|line| line.chars().count() < 100), "{text}");
         for part in [
@@ -198,6 +237,8 @@ mod tests {
             "time          2026-05-28T20:26:40Z\n",
             "layers        1. overlay 10-basalt-node (",
             "                 enable systemd-networkd.service, ssh.service, basalt-firstboot.service\n",
+            "kernel        console=tty0 (recipe: fragments/serial-console.toml:3)\n",
+            "              m.parameter2=1 (kernel-module m0, kernel-module m1)\n",
             "outputs       raw, qcow2, oci\n",
             "disk          sectors of 512 bytes; ESP as small as fits, boot as small as fits, root",
         ] {

@@ -1,6 +1,8 @@
 //! A plan as JSON: what `plan --json` prints and `build` takes. Read strictly, because it may come from anywhere.
 
-use super::{Base, FileContent, KernelMatch, KernelModules, LayerContent, Plan, Settings, VERSION};
+use basalt_contract::KernelArgument;
+
+use super::{Base, FileContent, KernelMatch, KernelModules, LayerContent, Plan, Settings, Tuned, VERSION};
 use crate::recipe::ImageSource;
 use crate::recipe::names::{self, Verdict};
 
@@ -73,8 +75,8 @@ impl Plan {
         };
         names::image(&self.name).map_err(value("name"))?;
         names::version(&self.image_version).map_err(value("image-version"))?;
-        for arg in &self.kernel_args {
-            names::kernel_arg(arg).map_err(value("kernel-args"))?;
+        for word in self.kernel_args.iter().flat_map(KernelArgument::words) {
+            names::kernel_arg(word).map_err(value("kernel-args"))?;
         }
         if !matches!(self.disk.sector_size, 512 | 4096) {
             let why = format!("needed 512 or 4096, found {}", self.disk.sector_size);
@@ -130,6 +132,7 @@ impl Plan {
                 }
             }),
             LayerContent::KernelModules(modules) => modules_by_rules(modules).map_err(value),
+            LayerContent::Tuned(tuned) => tuned_by_rules(tuned).map_err(value),
             LayerContent::Trust(trust) => each(&trust.repository, names::image_reference).map_err(value),
             LayerContent::Settings(settings) => settings_by_rules(settings).map_err(value),
         }
@@ -152,6 +155,13 @@ fn modules_by_rules(modules: &KernelModules) -> Verdict {
         }
     }
     Ok(())
+}
+
+fn tuned_by_rules(tuned: &Tuned) -> Verdict {
+    each(&tuned.active, names::tuned::profiles)?;
+    each(tuned.variables.keys(), names::tuned::profile)?;
+    each(tuned.variables.values().flat_map(|values| values.keys()), names::tuned::variable)?;
+    each(tuned.variables.values().flat_map(|values| values.values()), names::tuned::value)
 }
 
 fn settings_by_rules(settings: &Settings) -> Verdict {
@@ -185,8 +195,8 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         let table = [
-            ("\"version\": 1", "\"version\": 2", "needed a plan of version 1, found 2"),
-            ("\"version\": 1,", "", "needed a plan of version 1, found none"),
+            ("\"version\": 2", "\"version\": 1", "needed a plan of version 2, found 1"),
+            ("\"version\": 2,", "", "needed a plan of version 2, found none"),
             ("\"name\": \"gpu-node\"", "\"name\": \"../x\"", "name: needed up to 63 lower-case letters"),
             ("\"name\": \"gpu-node\"", "\"nome\": \"gpu-node\"", "unknown field `nome`"),
             ("\"kind\": \"overlay\"", "\"kind\": \"overlay\", \"x\": 1", "unknown field `x`"),
@@ -213,7 +223,7 @@ mod tests {
             assert!(bad.contains(expected), "{to}: {bad}");
         }
         assert_eq!(Plan::parse("{\n x").unwrap_err().to_string(), "2:2: key must be a string");
-        for text in ["", "[]", "null", "{\"version\": 1}", "\u{0}"] {
+        for text in ["", "[]", "null", "{\"version\": 2}", "\u{0}"] {
             assert!(Plan::parse(text).is_err(), "{text:?}");
         }
     }

@@ -5,11 +5,14 @@
 mod diff;
 mod explain;
 mod json;
+mod kernel_arguments;
+mod outputs;
 mod resolve;
+mod tuned;
 
 use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
+use basalt_contract::KernelArgument;
 use serde::{Deserialize, Serialize};
 
 use crate::architecture::Architecture;
@@ -20,10 +23,13 @@ use crate::tree::TreePath;
 pub use diff::diff;
 pub use explain::explain;
 pub use json::BadPlan;
-pub use resolve::{StaleLock, resolve};
+pub use kernel_arguments::contradictory;
+pub use outputs::{Check, Disk, Format};
+pub use resolve::{StaleLock, Unresolved, resolve};
+pub use tuned::{Tuned, TunedSource};
 
 /// The version of the plan's JSON, and of the rules by which a plan becomes bytes: whatever changes them changes this.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Everything that decides the bytes of an image, and which artefacts are wanted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,8 +49,10 @@ pub struct Plan {
     pub base: Base,
     /// The layers above it, lowest first.
     pub layers: Vec<Layer>,
-    /// Kernel arguments, in order, without those that Basalt adds itself (`root=`, `ostree=`).
-    pub kernel_args: Vec<String>,
+    /// Kernel arguments, in order, with who asks for each: without those that Basalt adds itself (`root=`, `ostree=`), and without those of
+    /// the active profile of tuned, which are known when its layer is there ([`Plan::all_kernel_arguments`]). Places in the recipe are not
+    /// part of the identity.
+    pub kernel_args: Vec<KernelArgument>,
     /// The disk's layout.
     pub disk: Disk,
     /// Where the node looks for updates later; becomes the deployment's origin.
@@ -85,7 +93,7 @@ pub enum Base {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Layer {
-    /// `overlay 10-basalt-node`, `agent`, `update-client`, `kernel-modules`, `files`, `settings`.
+    /// `overlay 10-basalt-node`, `agent`, `update-client`, `kernel-modules`, `files`, `tuned`, `settings`.
     pub name: String,
     /// Paths (a folder means all below it) where this layer wins over the ones under it.
     pub replaces: Vec<TreePath>,
@@ -123,6 +131,8 @@ pub enum LayerContent {
     },
     /// Kernel modules that others built.
     KernelModules(KernelModules),
+    /// Profiles of tuned, and which are active.
+    Tuned(Tuned),
     /// Whose signatures the node demands of its updates.
     Trust(Trust),
     /// What the recipe says of units, users, host name and network; made into files once the layers below are known.
@@ -285,58 +295,6 @@ pub struct User {
     pub ssh_keys: Vec<String>,
 }
 
-/// The disk's layout. Sizes in bytes; none means as small as content and headroom allow.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Disk {
-    /// 512 or 4096.
-    pub sector_size: u32,
-    /// EFI system partition.
-    pub esp_size: Option<u64>,
-    /// Boot filesystem.
-    pub boot_size: Option<u64>,
-    /// Root filesystem. It grows to its disk at first boot.
-    pub root_size: Option<u64>,
-}
-
-/// A question to a booted image: a program with arguments, and the answer that is right.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Check {
-    /// For people.
-    pub name: String,
-    /// Program and arguments. No shell sees them.
-    pub run: Vec<String>,
-    /// Exit status needed.
-    pub status: i32,
-    /// What standard output must be, without white space at both ends.
-    pub stdout: Option<String>,
-    /// What standard output must contain.
-    pub contains: Option<String>,
-}
-
-/// What is shipped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Format {
-    /// The disk as it is.
-    Raw,
-    /// The disk for QEMU.
-    Qcow2,
-    /// The OSTree commit as a container image, for a registry: an OCI folder.
-    Oci,
-}
-
-impl Format {
-    /// Whether a machine can boot it.
-    pub const fn is_disk(self) -> bool {
-        match self {
-            Self::Raw | Self::Qcow2 => true,
-            Self::Oci => false,
-        }
-    }
-}
-
 /// The identity of a plan: the digest of everything that decides bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -375,11 +333,12 @@ impl Plan {
         })
     }
 
-    /// Its identity: the digest of its JSON without outputs, checks and mirror.
+    /// Its identity: the digest of its JSON without outputs, checks, mirror and places in the recipe.
     pub fn id(&self) -> PlanId {
         let mut plan = self.clone();
         plan.outputs.clear();
         plan.checks.clear();
+        plan.kernel_args = self.placeless_kernel_args();
         match &mut plan.base {
             Base::Debian { mirror, .. } => *mirror = None,
             Base::Oci(image) => image.from.clear(),

@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use basalt_contract::kernel_arguments::{self, Contradictions};
+
+use super::kernel_arguments::contradictory;
 use super::{
-    Base, FileContent, FileSpec, KernelModules, Key, Layer, LayerContent, ModuleMapping, ModuleSet, Plan, Trust, VERSION,
+    Base, FileContent, FileSpec, KernelModules, Key, Layer, LayerContent, ModuleMapping, ModuleSet, Plan, Trust, Tuned,
+    TunedSource, VERSION,
 };
 use crate::architecture::Architecture;
 use crate::failure::{Failure, Kind};
-use crate::layer::kernel_modules::blacklist_argument;
 use crate::lock::{LockedBase, LockedDebian, LockedFile, LockedPackage, Section};
 use crate::recipe::{Content, Debian, KernelModule, Origin, Recipe, defaults};
 use crate::sign::simple;
@@ -33,12 +36,32 @@ impl From<StaleLock> for Failure {
     }
 }
 
+/// Why there is no plan.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(transparent)]
+pub enum Unresolved {
+    /// The lock is another recipe's.
+    Stale(#[from] StaleLock),
+    /// Kernel arguments that cannot all be had.
+    Contradictory(#[from] Contradictions),
+}
+
+impl From<Unresolved> for Failure {
+    fn from(why: Unresolved) -> Self {
+        match why {
+            Unresolved::Stale(stale) => stale.into(),
+            Unresolved::Contradictory(contradictions) => contradictory(&contradictions),
+        }
+    }
+}
+
 /// The plan of `recipe` for `architecture`, with the inputs that `lock` pins. Layers, lowest first: the base, overlays (those that come
-/// with Basalt are the recipe's first), agent, update client, kernel modules, files, settings.
+/// with Basalt are the recipe's first), agent, update client, kernel modules, files, tuned's profiles, keys, settings.
 ///
 /// # Errors
-/// When the lock was made for another recipe: an input is missing in it, or its packages answer another question.
-pub fn resolve(recipe: &Recipe, lock: &Section, architecture: Architecture) -> Result<Plan, StaleLock> {
+/// When the lock was made for another recipe: an input is missing in it, or its packages answer another question; when two kernel
+/// arguments contradict each other.
+pub fn resolve(recipe: &Recipe, lock: &Section, architecture: Architecture) -> Result<Plan, Unresolved> {
     let stale = |needed: String, found: &str| StaleLock { recipe: recipe.name.clone(), needed, found: found.to_owned() };
     let base = base(recipe, lock, architecture).map_err(|(needed, found)| stale(needed, &found))?;
     let mut layers = Vec::new();
@@ -58,7 +81,7 @@ pub fn resolve(recipe: &Recipe, lock: &Section, architecture: Architecture) -> R
             replaces: Vec::new(),
             content: LayerContent::Agent { sha256: *sha256, size: *size },
         }),
-        (Some(_), None) => return Err(stale("the first-boot agent".to_owned(), "none")),
+        (Some(_), None) => return Err(stale("the first-boot agent".to_owned(), "none").into()),
         (None, _) => {}
     }
     match (recipe.update_client, &lock.update_client) {
@@ -67,13 +90,14 @@ pub fn resolve(recipe: &Recipe, lock: &Section, architecture: Architecture) -> R
             replaces: Vec::new(),
             content: LayerContent::UpdateClient { sha256: *sha256, size: *size },
         }),
-        (true, None) => return Err(stale("the update client".to_owned(), "none")),
+        (true, None) => return Err(stale("the update client".to_owned(), "none").into()),
         (false, _) => {}
     }
     layers.extend(kernel_modules(recipe, lock).map_err(|needed| stale(needed, "none"))?);
     if let Some(layer) = files(recipe, lock).map_err(|name| stale(format!("file {name}"), "none"))? {
         layers.push(layer);
     }
+    layers.extend(tuned(recipe, lock).map_err(|name| stale(format!("tuned's profiles {name}"), "none"))?);
     layers.extend(trust(recipe, lock).map_err(|name| stale(format!("file {name}"), "none"))?);
     layers.push(settings(recipe));
     Ok(Plan {
@@ -84,7 +108,7 @@ pub fn resolve(recipe: &Recipe, lock: &Section, architecture: Architecture) -> R
         time: lock.date,
         base,
         layers,
-        kernel_args: kernel_args(recipe),
+        kernel_args: kernel_arguments::resolve(recipe.kernel_arguments())?,
         disk: recipe.disk.clone(),
         update: recipe.update.clone(),
         checks: recipe.checks.clone(),
@@ -203,6 +227,18 @@ fn headers(lock: &Section) -> Result<Vec<LockedPackage>, String> {
     wanted.map(find).collect()
 }
 
+/// The profiles of the recipe. Fails with the name that the lock lacks.
+fn tuned(recipe: &Recipe, lock: &Section) -> Result<Option<Layer>, String> {
+    let Some(tuned) = &recipe.tuned else { return Ok(None) };
+    let source = |name: String| match lock.tuned.iter().find(|locked| locked.name == name) {
+        Some(locked) => Ok(TunedSource { name, digest: locked.digest }),
+        None => Err(name),
+    };
+    let sources = recipe.tuned_sources().iter().map(|one| source(one.lock_name())).collect::<Result<_, _>>()?;
+    let content = LayerContent::Tuned(Tuned { sources, active: tuned.active.clone(), variables: tuned.variables.clone() });
+    Ok(Some(Layer { name: "tuned".to_owned(), replaces: Vec::new(), content }))
+}
+
 /// The keys of the recipe. Fails with the name that the lock lacks.
 fn trust<'r>(recipe: &'r Recipe, lock: &Section) -> Result<Option<Layer>, &'r str> {
     let key = |name: &'r Option<String>| -> Result<Option<Key>, &'r str> {
@@ -234,125 +270,11 @@ fn settings(recipe: &Recipe) -> Layer {
     if recipe.agent.is_some() {
         settings.enable.extend(undecided(&[defaults::AGENT_UNIT]));
     }
+    if recipe.tuned.is_some() {
+        settings.enable.extend(undecided(&[defaults::TUNED_UNIT]));
+    }
     Layer { name: "settings".to_owned(), replaces: Vec::new(), content: LayerContent::Settings(settings) }
 }
 
-fn kernel_args(recipe: &Recipe) -> Vec<String> {
-    let told = recipe.base.minimal || recipe.kernel_args.iter().any(|arg| arg.starts_with("console="));
-    let consoles = defaults::CONSOLES.iter().copied().filter(|_| !told).map(str::to_owned);
-    let blacklist = blacklist_argument(recipe.kernel_modules.iter().flat_map(|module| &module.set.blacklist));
-    consoles.chain(recipe.kernel_args.iter().cloned()).chain(blacklist).collect()
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::lock::Lock;
-    use std::fs;
-    use std::path::Path;
-
-    fn debian(recipe: &mut Recipe) -> &mut Debian {
-        let Origin::Debian(debian) = &mut recipe.base.origin else { panic!("packages") };
-        debian
-    }
-
-    fn locked(lock: &mut Section) -> &mut LockedDebian {
-        let LockedBase::Debian(debian) = &mut lock.base else { panic!("packages") };
-        debian
-    }
-
-    fn reference() -> (Recipe, Section) {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("image-recipes");
-        let recipe = crate::recipe::load(&folder.join("gpu-node.toml")).unwrap();
-        let text = fs::read_to_string(folder.join("golden/gpu-node.fixture.lock")).unwrap();
-        let mut lock = Lock::parse(&text).unwrap_or_else(|bad| panic!("gpu-node.fixture.lock:{bad}"));
-        (recipe, lock.architecture.remove(&Architecture::Amd64).unwrap())
-    }
-
-    #[test]
-    fn the_reference_recipe_gives_the_golden_plan() {
-        let (recipe, lock) = reference();
-        let plan = resolve(&recipe, &lock, Architecture::Amd64).unwrap_or_else(|stale| panic!("{stale}"));
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("image-recipes/golden/gpu-node.plan.json");
-        let golden = fs::read_to_string(&path).unwrap();
-        let found = plan.to_json();
-        if found != golden {
-            let line = found.lines().zip(golden.lines()).position(|(a, b)| a != b).unwrap_or(golden.lines().count());
-            panic!("{}:{}: not the plan of today; it is:\n{found}", path.display(), line + 1);
-        }
-        assert_eq!(Plan::parse(&golden).unwrap(), plan);
-    }
-
-    #[test]
-    fn layers_come_in_order() {
-        let (recipe, lock) = reference();
-        let plan = resolve(&recipe, &lock, Architecture::Amd64).unwrap();
-        let names: Vec<_> = plan.layers.iter().map(|layer| layer.name.as_str()).collect();
-        assert_eq!(
-            names,
-            ["overlay 10-basalt-node", "overlay 50-basalt-firstboot", "agent", "update-client", "files", "settings"]
-        );
-    }
-
-    #[test]
-    fn a_stale_lock_names_what_it_lacks() {
-        type Spoil = fn(&mut Recipe, &mut Section);
-        let table: [(Spoil, &str); 7] = [
-            (|_, lock| locked(lock).suite = "sid".into(), "needed suite trixie, found sid"),
-            (|_, lock| locked(lock).components.clear(), "needed components main, found "),
-            (|recipe, _| debian(recipe).packages.push("vim".into()), "needed package vim, found none"),
-            (|_, lock| locked(lock).requested.push("zz".into()), "needed no such package, found zz"),
-            (|_, lock| lock.overlays.clear(), "needed overlay builtin:10-basalt-node, found none"),
-            (|_, lock| lock.agent = None, "needed the first-boot agent, found none"),
-            (|_, lock| lock.update_client = None, "needed the update client, found none"),
-        ];
-        for (spoil, expected) in table {
-            let (mut recipe, mut lock) = reference();
-            spoil(&mut recipe, &mut lock);
-            let stale = resolve(&recipe, &lock, Architecture::Amd64).unwrap_err();
-            assert_eq!(stale.to_string(), format!("recipe gpu-node: the lock is stale: {expected}"));
-        }
-        let (mut recipe, lock) = reference();
-        let (path, mut file) = recipe.files.pop_first().unwrap();
-        file.content = Content::Source("gone".into());
-        recipe.files.insert(path, file);
-        assert!(resolve(&recipe, &lock, Architecture::Amd64).unwrap_err().to_string().ends_with("needed file gone, found none"));
-    }
-
-    #[test]
-    fn what_a_recipe_leaves_open_is_decided_for_it() {
-        type Say = fn(&mut Recipe);
-        let (wired, wait) = (defaults::ENABLED[0], defaults::MASKED[0]);
-        let table: [(Say, &[&str], &[&str], usize); 5] = [
-            (|_| (), &[wired, defaults::AGENT_UNIT], &[wait], 2),
-            (|recipe| recipe.kernel_args = vec!["console=ttyS1".into()], &[wired, defaults::AGENT_UNIT], &[wait], 1),
-            (|recipe| recipe.settings.mask = vec![defaults::ENABLED[0].into()], &[defaults::AGENT_UNIT], &[wired, wait], 2),
-            (|recipe| recipe.settings.enable = vec![defaults::MASKED[0].into()], &[wait, wired, defaults::AGENT_UNIT], &[], 2),
-            (|recipe| (recipe.base.minimal, recipe.agent) = (true, None), &[], &[], 0),
-        ];
-        for (say, enabled, masked, args) in table {
-            let (mut recipe, _) = reference();
-            (recipe.settings.enable, recipe.settings.mask, recipe.kernel_args) = Default::default();
-            say(&mut recipe);
-            let LayerContent::Settings(found) = settings(&recipe).content else { panic!("no settings") };
-            assert_eq!(
-                (found.enable, found.mask),
-                (enabled.iter().map(|&unit| unit.into()).collect(), masked.iter().map(|&unit| unit.into()).collect())
-            );
-            assert_eq!(kernel_args(&recipe).len(), args);
-        }
-    }
-
-    #[test]
-    fn what_does_not_decide_bytes_is_not_part_of_the_identity() {
-        let (recipe, lock) = reference();
-        let plan = resolve(&recipe, &lock, Architecture::Amd64).unwrap();
-        let mut other = recipe.clone();
-        other.checks.clear();
-        other.outputs.pop();
-        debian(&mut other).mirror = Some("https://m.example/debian".into());
-        assert_eq!(resolve(&other, &lock, Architecture::Amd64).unwrap().id(), plan.id());
-        other.kernel_args.push("quiet".into());
-        assert_ne!(resolve(&other, &lock, Architecture::Amd64).unwrap().id(), plan.id());
-    }
-}
+mod tests;

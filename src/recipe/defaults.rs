@@ -14,6 +14,8 @@ pub const NODE_OVERLAY: &str = "10-basalt-node";
 pub const AGENT_OVERLAY: &str = "50-basalt-firstboot";
 /// The agent's unit, enabled wherever the agent is.
 pub const AGENT_UNIT: &str = "basalt-firstboot.service";
+/// tuned's unit, enabled wherever the recipe has `[tuned]`.
+pub const TUNED_UNIT: &str = "tuned.service";
 
 /// Units that an image which is not minimal enables, unless its recipe decides otherwise: the network comes up, by
 /// `89-basalt-wired.network` of [`NODE_OVERLAY`] when nothing before it in the alphabet matches.

@@ -191,8 +191,9 @@ impl Loader<'_> {
             module.path.as_mut().into_iter().chain(module.kernel_mappings.iter_mut().map(|mapping| &mut mapping.path))
         });
         let kernel = written.kernel.symvers.as_mut().into_iter().chain(&mut written.kernel.module_keys);
+        let tuned = written.tuned.iter_mut().flat_map(|tuned| &mut tuned.profiles);
         let paths = overlays.chain(files).chain(networks).chain(keys).chain(written.agent.path.as_mut());
-        let paths = paths.chain(keyring).chain(base).chain(modules).chain(kernel);
+        let paths = paths.chain(keyring).chain(base).chain(modules).chain(kernel).chain(tuned);
         for path in paths {
             match local::join(name, &path.value) {
                 Ok(joined) => path.value = joined,

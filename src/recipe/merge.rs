@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::place::{Placed, Sources};
 use super::problem::Findings;
-use super::written::{Agent, Base, Disk, Kernel, Outputs, Sign, Ssh, Systemd, Update, Written};
+use super::written::{Agent, Base, Disk, Kernel, Outputs, Sign, Ssh, Systemd, Tuned, Update, Written};
 
 /// A file and what it includes.
 #[derive(Debug)]
@@ -87,6 +87,10 @@ impl Join {
                 module_keys: append(below.kernel.module_keys, above.kernel.module_keys),
             },
             kernel_modules: append(below.kernel_modules, above.kernel_modules),
+            tuned: match (below.tuned, above.tuned) {
+                (below, Some(above)) => Some(self.tuned(below.unwrap_or_default(), above)),
+                (below, None) => below,
+            },
             systemd: Systemd {
                 enable: append(below.systemd.enable, above.systemd.enable),
                 disable: append(below.systemd.disable, above.systemd.disable),
@@ -144,6 +148,17 @@ impl Join {
             users: self.each("base.users", below.users, above.users),
             groups: self.each("base.groups", below.groups, above.groups),
         }
+    }
+
+    fn tuned(&mut self, below: Tuned, above: Tuned) -> Tuned {
+        let mut variables = below.variables;
+        for (profile, values) in above.variables {
+            let lower = variables.remove(&profile).unwrap_or_default();
+            let joined = self.each(&format!("tuned.variables.{profile}"), lower, values);
+            variables.insert(profile, joined);
+        }
+        let active = self.one("tuned.active", below.active, above.active);
+        Tuned { profiles: append(below.profiles, above.profiles), active, variables }
     }
 
     fn one<T: PartialEq + std::fmt::Debug>(

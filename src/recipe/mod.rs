@@ -11,6 +11,7 @@
 mod check;
 pub mod defaults;
 mod image;
+mod kernel_arguments;
 mod load;
 mod local;
 mod merge;
@@ -19,6 +20,7 @@ mod place;
 mod problem;
 pub mod secrets;
 mod shape;
+mod tuned;
 mod written;
 
 use std::collections::BTreeMap;
@@ -28,7 +30,10 @@ use std::path::{Path, PathBuf};
 pub use image::{ImageSource, LocalImage};
 pub use place::{Place, Placed, Position, Sources};
 pub use problem::{Problem, Problems};
+pub use tuned::Tuned;
 pub use written::Written;
+
+use basalt_contract::kernel_arguments::Declaration;
 
 use crate::architecture::Architecture;
 use crate::failure::{Failure, Mention};
@@ -54,12 +59,14 @@ pub struct Recipe {
     pub agent: Option<Agent>,
     /// Single files by their path in the image.
     pub files: BTreeMap<TreePath, File>,
-    /// Kernel arguments, in order.
-    pub kernel_args: Vec<String>,
+    /// Kernel arguments as they are written, in order: [`Recipe::kernel_arguments`] are all.
+    pub kernel_args: Vec<Declaration>,
     /// Kernel modules that others built.
     pub kernel_modules: Vec<KernelModule>,
     /// What they are proven against.
     pub module_proof: ModuleProof,
+    /// Profiles of tuned, if tuned is to run.
+    pub tuned: Option<Tuned>,
     /// Units, users, keys, host name, network. A `[[network]]` with a local source is one of the files.
     pub settings: Settings,
     /// The disk's layout.
@@ -306,6 +313,12 @@ pub fn locate(path: &Path, mention: &Mention) -> Option<Position> {
         "systemd.enable" => among(&written.systemd.enable),
         "systemd.disable" => among(&written.systemd.disable),
         "systemd.mask" => among(&written.systemd.mask),
+        "tuned.active" => written.tuned.and_then(|tuned| tuned.active).map(|active| active.place),
+        "tuned.profiles" => written.tuned.and_then(|tuned| among(&tuned.profiles)),
+        "tuned.variables" => {
+            let variables = written.tuned.and_then(|mut tuned| tuned.variables.remove(value));
+            variables.and_then(|variables| variables.into_values().next()).map(|value| value.place)
+        }
         "users" => written.users.get(value).map(|user| user.uid.place),
         "ssh.root-keys" => written.ssh.root_keys.first().map(|key| key.place),
         "sign.commit" => written.sign.commit.map(|path| path.place),

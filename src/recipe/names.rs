@@ -2,6 +2,8 @@
 //!
 //! The same rules guard a saved plan, which may come from anywhere.
 
+pub mod tuned;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 

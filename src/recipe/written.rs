@@ -42,6 +42,8 @@ pub struct Written {
     /// Kernel modules that others built, laid beside the kernel's own once it is proven that the kernel loads them.
     #[serde(rename = "kernel-module")]
     pub kernel_modules: Vec<KernelModule>,
+    /// Profiles of tuned. Where this is there, those that come with Basalt are in the image, and tuned runs.
+    pub tuned: Option<Tuned>,
     /// Units of systemd.
     pub systemd: Systemd,
     /// People and services that may log in, by name.
@@ -203,6 +205,18 @@ pub struct KernelMapping {
     pub regexp: Option<Placed<String>>,
     /// A folder or tar archive, as `path` of a kernel module.
     pub path: Placed<String>,
+}
+
+/// Profiles of tuned. The image needs tuned itself: `packages = ["tuned"]`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Tuned {
+    /// Folders or plain tar archives, relative to this file, with a folder for each profile: `NAME/tuned.conf`.
+    pub profiles: Vec<Placed<String>>,
+    /// The profile that is active, or several with spaces between them: of what two say, the later one counts.
+    pub active: Option<Placed<String>>,
+    /// Variables by profile: they go into its file `/etc/tuned/NAME-variables.conf`.
+    pub variables: BTreeMap<String, BTreeMap<String, Placed<String>>>,
 }
 
 /// Units of systemd.

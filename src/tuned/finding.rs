@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Origin;
 
@@ -23,13 +23,15 @@ impl fmt::Display for Finding {
 }
 
 /// How much a finding matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Weight {
     /// It works so, and somebody may want to know.
     Note,
     /// tuned does something else than what is written, or nothing.
     Warning,
+    /// The same, on every node, and nobody can have meant it.
+    Error,
 }
 
 /// What is found.
@@ -254,6 +256,7 @@ impl What {
             | Self::OptionalMissing { .. }
             | Self::AlreadyLoaded { .. }
             | Self::DeletesNothing { .. } => Weight::Note,
+            Self::BadSysctl { .. } | Self::BadPriority { .. } => Weight::Error,
             _ => Weight::Warning,
         }
     }

@@ -4,6 +4,8 @@
 //! builder --ImageInfo--> /usr/lib/basalt/image.json --> agent --Report--> D-Bus, report.json --> people, tests, the hub
 //! ```
 //!
+//! Both decide by the same rules which kernel arguments go together: [`kernel_arguments`].
+//!
 //! Architecture invariants: no I/O and no async here. A file names its format first; readers pass over fields that they do not
 //! know, and refuse a format that they do not know. Each format ever shipped keeps a fixture in `fixtures/` that stays readable.
 //!
@@ -12,6 +14,7 @@
 
 mod error;
 mod image;
+pub mod kernel_arguments;
 pub mod names;
 mod report;
 mod state;
@@ -19,5 +22,6 @@ mod wire;
 
 pub use error::ContractError;
 pub use image::ImageInfo;
+pub use kernel_arguments::KernelArgument;
 pub use report::{Deployment, Fault, Report};
 pub use state::{State, UnknownState};

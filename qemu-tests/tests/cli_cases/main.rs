@@ -27,6 +27,7 @@ mod same_bytes;
 mod signals;
 mod signatures;
 mod space;
+mod tuned;
 mod tuned_profiles;
 mod verify;
 mod words;

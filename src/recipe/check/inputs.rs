@@ -47,6 +47,7 @@ pub(super) fn examine(written: &Written, recipe: &Recipe, findings: &mut Finding
     for path in written.kernel.symvers.iter().chain(&written.kernel.module_keys).filter(|path| !path.starts_with('/')) {
         file(path, recipe, findings, true);
     }
+    super::tuned::examine(written, recipe, findings);
     local_base(written, recipe, findings);
     keys(written, recipe, findings);
     for path in written.agent.path.iter().filter(|path| !path.starts_with('/')).chain(&written.base.keyring) {

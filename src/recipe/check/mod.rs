@@ -6,8 +6,10 @@
 mod base;
 mod files;
 mod inputs;
+mod kernel_arguments;
 mod modules;
 mod people;
+mod tuned;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -36,7 +38,9 @@ pub(super) enum LocalInputs {
 pub(super) fn all(loaded: Loaded, folder: &Path, inputs: LocalInputs) -> Result<Recipe, Problems> {
     let Loaded { sources, mut findings, written, dropped } = loaded;
     let mut checker = Checker { findings: &mut findings, dropped: &dropped };
-    let recipe = checker.recipe(&written, folder);
+    let mut recipe = checker.recipe(&written, folder);
+    recipe.kernel_args = kernel_arguments::declarations(&written, &sources, folder);
+    kernel_arguments::examine(&written, &recipe, &mut findings);
     if inputs == LocalInputs::Examine {
         inputs::examine(&written, &recipe, &mut findings);
     }
@@ -71,9 +75,10 @@ impl Checker<'_> {
             overlays: self.overlays(&written.overlays, base.minimal, agent.is_some()),
             agent,
             files,
-            kernel_args: self.list("kernel.args", &written.kernel.args, names::kernel_arg),
+            kernel_args: Vec::new(),
             kernel_modules: self.kernel_modules(&written.kernel_modules),
             module_proof: self.module_proof(&written.kernel, &written.kernel_modules),
+            tuned: written.tuned.as_ref().map(|tuned| self.tuned(tuned, &base)),
             settings,
             disk: self.disk(&written.disk),
             update: self.one("update.image", written.update.image.as_ref(), names::image_reference),

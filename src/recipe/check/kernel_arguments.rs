@@ -1,0 +1,37 @@
+//! Checks `[kernel] args`: each by its rule, and that no two contradict each other.
+
+use std::path::Path;
+
+use basalt_contract::kernel_arguments::{self, Contradictions, Declaration, Source};
+
+use super::super::place::{Placed, Sources};
+use super::super::problem::Findings;
+use super::super::{Recipe, Written, names};
+
+/// What is listed, each with its line: relative to the recipe's folder, so that it says the same on every machine.
+pub(super) fn declarations(written: &Written, sources: &Sources, folder: &Path) -> Vec<Declaration> {
+    let folder = format!("{}/", folder.display().to_string().trim_end_matches('/'));
+    let source = |arg: &Placed<String>| {
+        let position = sources.position(arg.place);
+        let file = position.file.strip_prefix(&folder).unwrap_or(&position.file);
+        Source::new("recipe").at(format!("{file}:{}", position.line))
+    };
+    Declaration::list(written.kernel.args.iter().map(|arg| (arg.value.clone(), source(arg))))
+}
+
+/// Notes what is wrong with each, and what contradicts what.
+pub(super) fn examine(written: &Written, recipe: &Recipe, findings: &mut Findings) {
+    let args = &written.kernel.args;
+    for arg in args {
+        if let Err(why) = names::kernel_arg(arg) {
+            findings.add(arg.place, format!("kernel.args: {why}"));
+        }
+    }
+    let Err(Contradictions(all)) = kernel_arguments::resolve(recipe.kernel_arguments()) else { return };
+    for contradiction in all {
+        let wants = |arg: &&Placed<String>| contradiction.values.iter().any(|value| value.words().any(|word| word == arg.value));
+        if let Some(last) = args.iter().rfind(wants) {
+            findings.add_with_hint(last.place, format!("kernel.args: {contradiction}"), Contradictions::NEXT);
+        }
+    }
+}
