@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Base, FileContent, KernelMatch, KernelModules, Layer, LayerContent, Plan, Settings};
+use super::{Base, FileContent, KernelMatch, KernelModules, Layer, LayerContent, ModuleSource, Plan, Settings};
 
 /// The widest line.
 const WIDTH: usize = 96;
@@ -97,7 +97,15 @@ fn module_lines(modules: &KernelModules, out: &mut Lines) {
                 KernelMatch::Literal(release) => release.clone(),
                 KernelMatch::Regexp(pattern) => format!("kernels like {pattern}"),
             };
-            out.row("", &format!("   {} for {kernel} ({})", set.name, short(&mapping.digest)));
+            let source = match &mapping.source {
+                ModuleSource::Tree(digest) => short(digest),
+                ModuleSource::Image(image) => format!("image {}, {}", image.from, short(&image.manifest.sha256)),
+                ModuleSource::Deb(deb) => format!("package {}", short(&deb.sha256)),
+                ModuleSource::Packages(packages) => {
+                    packages.iter().map(|package| format!("{} {}", package.name, package.version)).collect::<Vec<_>>().join(", ")
+                }
+            };
+            out.row("", &format!("   {} for {kernel} ({source})", set.name));
         }
         let mut list = |what: &str, words: &[String]| {
             if !words.is_empty() {
@@ -111,7 +119,10 @@ fn module_lines(modules: &KernelModules, out: &mut Lines) {
     }
     let exports = modules.headers.iter().map(|package| format!("{} {}", package.name, package.version));
     let exports: Vec<_> = exports.chain(modules.symvers.iter().map(|file| format!("symvers {}", short(&file.sha256)))).collect();
-    out.row("", &format!("   proven against {}", if exports.is_empty() { "what the base says".into() } else { exports.join(", ") }));
+    out.row(
+        "",
+        &format!("   proven against {}", if exports.is_empty() { "what the base says".into() } else { exports.join(", ") }),
+    );
     let signed = if modules.secure_boot { "signed, or the kernel refuses them" } else { "signed or not: no Secure Boot" };
     out.row("", &format!("   {signed}"));
 }

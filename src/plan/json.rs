@@ -1,6 +1,6 @@
 //! A plan as JSON: what `plan --json` prints and `build` takes. Read strictly, because it may come from anywhere.
 
-use super::{Base, FileContent, KernelMatch, KernelModules, LayerContent, Plan, Settings, VERSION};
+use super::{Base, FileContent, KernelMatch, KernelModules, LayerContent, ModuleSource, Plan, Settings, VERSION};
 use crate::recipe::ImageSource;
 use crate::recipe::names::{self, Verdict};
 
@@ -148,6 +148,11 @@ fn modules_by_rules(modules: &KernelModules) -> Verdict {
                 KernelMatch::Any => {}
                 KernelMatch::Literal(release) => names::release(release)?,
                 KernelMatch::Regexp(pattern) => names::release_pattern(pattern)?,
+            }
+            match &mapping.source {
+                ModuleSource::Tree(_) | ModuleSource::Deb(_) => {}
+                ModuleSource::Image(image) => drop(ImageSource::parse("", &image.from)?),
+                ModuleSource::Packages(packages) => each(packages.iter().map(|package| &package.name), names::package)?,
             }
         }
     }

@@ -5,6 +5,7 @@
 mod diff;
 mod explain;
 mod json;
+mod modules;
 mod resolve;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use crate::tree::TreePath;
 pub use diff::diff;
 pub use explain::explain;
 pub use json::BadPlan;
+pub use modules::{ModuleSource, mappings};
 pub use resolve::{StaleLock, resolve};
 
 /// The version of the plan's JSON, and of the rules by which a plan becomes bytes: whatever changes them changes this.
@@ -153,6 +155,9 @@ pub struct ModuleSet {
     pub name: String,
     /// Which modules for which kernel: the first that matches counts.
     pub mappings: Vec<ModuleMapping>,
+    /// The folder of the source that has `lib/modules`. None: where one usually is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dir: Option<TreePath>,
     /// The folder of the source with firmware.
     pub firmware: Option<TreePath>,
     /// Loaded at boot, in this order.
@@ -173,8 +178,8 @@ pub struct ModuleSet {
 pub struct ModuleMapping {
     /// For which.
     pub kernel: KernelMatch,
-    /// Digest of their tree: the key of the store's entry.
-    pub digest: Digest,
+    /// Where they come from.
+    pub source: ModuleSource,
 }
 
 /// For which kernels something is, by their release.
@@ -385,6 +390,7 @@ impl Plan {
             Base::Oci(image) => image.from.clear(),
             Base::Tree { .. } => {}
         }
+        plan.layers.iter_mut().for_each(modules::forget_places);
         PlanId(Digest::of_value(&plan))
     }
 }

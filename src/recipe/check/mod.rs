@@ -72,7 +72,7 @@ impl Checker<'_> {
             agent,
             files,
             kernel_args: self.list("kernel.args", &written.kernel.args, names::kernel_arg),
-            kernel_modules: self.kernel_modules(&written.kernel_modules),
+            kernel_modules: self.kernel_modules(&written.kernel_modules, base.debian().is_some()),
             module_proof: self.module_proof(&written.kernel, &written.kernel_modules),
             settings,
             disk: self.disk(&written.disk),
