@@ -23,6 +23,7 @@
 //! | [`registry`] | sends OCI images and their signatures to a registry |
 //! | [`sign`] | signs commits and OCI images, and verifies their signatures |
 //! | [`inspect`] | what an artefact says of itself, read from its bytes |
+//! | [`preflight`] | whether a recipe's kernel modules fit another kernel |
 //! | [`vm`] | runs images in QEMU, for `boot`, `test` and the cases in `qemu-tests/` |
 //! | **leaves** | **know nothing of recipes** |
 //! | [`architecture`], [`digest`], [`failure`] | words that everything speaks |
@@ -67,6 +68,7 @@ pub mod pipeline;
 pub mod registry;
 pub mod sign;
 pub mod inspect;
+pub mod preflight;
 pub mod vm;
 
 // Leaves.

@@ -12,6 +12,7 @@ mod lock;
 mod machine;
 mod network;
 mod plan;
+mod preflight;
 mod push;
 mod report;
 mod sign;
@@ -75,6 +76,8 @@ enum Verb {
     Test(test::TestArgs),
     /// Show what is in an artefact, or a file of a disk
     Inspect(inspect::InspectArgs),
+    /// Say whether a recipe's kernel modules fit another kernel
+    Preflight(preflight::PreflightArgs),
     /// Show how two artefacts, plans or locks differ
     Diff(diff::DiffArgs),
     /// Check artefacts against their manifest
@@ -168,6 +171,7 @@ impl Verb {
             Self::Verify(args) => args.json,
             Self::Sign(args) => args.json,
             Self::Push(args) => args.json,
+            Self::Preflight(args) => args.json,
             Self::Vendor(_) | Self::Plan(_) | Self::Boot(_) | Self::Cache(_) => false,
             Self::Schema | Self::Completions { .. } | Self::Man { .. } => false,
         };
@@ -191,6 +195,7 @@ impl Cli {
             Verb::Boot(args) => boot::run(&args, &context),
             Verb::Test(args) => test::run(&args, &context),
             Verb::Inspect(args) => inspect::run(&args),
+            Verb::Preflight(args) => preflight::run(&args, &context),
             Verb::Diff(args) => diff::run(&args),
             Verb::Verify(args) => verify::run(&args, &context),
             Verb::Sign(args) => sign::run(&args, &context),
