@@ -6,6 +6,7 @@ mod cache;
 mod check;
 mod describe;
 mod diff;
+mod import;
 mod input;
 mod inspect;
 mod lock;
@@ -90,6 +91,8 @@ enum Verb {
     Vendor(vendor::VendorArgs),
     /// Show the cache, or make room in it
     Cache(cache::CacheArgs),
+    /// Turn another program's document into a part of a recipe
+    Import(import::ImportArgs),
     /// Print the recipe's JSON schema
     Schema,
     /// Print a completion script
@@ -172,6 +175,7 @@ impl Verb {
             Self::Sign(args) => args.json,
             Self::Push(args) => args.json,
             Self::Preflight(args) => args.json,
+            Self::Import(args) => args.json,
             Self::Vendor(_) | Self::Plan(_) | Self::Boot(_) | Self::Cache(_) => false,
             Self::Schema | Self::Completions { .. } | Self::Man { .. } => false,
         };
@@ -195,6 +199,7 @@ impl Cli {
             Verb::Boot(args) => boot::run(&args, &context),
             Verb::Test(args) => test::run(&args, &context),
             Verb::Inspect(args) => inspect::run(&args),
+            Verb::Import(args) => import::run(&args),
             Verb::Preflight(args) => preflight::run(&args, &context),
             Verb::Diff(args) => diff::run(&args),
             Verb::Verify(args) => verify::run(&args, &context),

@@ -11,6 +11,7 @@ mod diff;
 mod documents;
 mod enforced;
 mod failing;
+mod import;
 mod inputs;
 mod inspect;
 mod kernel_modules;
