@@ -63,6 +63,8 @@ pub struct Failure {
     pub hint: Option<String>,
     /// What of the recipe it is about, for whoever has the recipe and can say where that stands.
     pub about: Option<Mention>,
+    /// What `--json` has of it beside the words: a key and its value.
+    pub details: Option<Box<(&'static str, serde_json::Value)>>,
 }
 
 /// A value of a recipe: a plan keeps what was written, not where.
@@ -77,13 +79,20 @@ pub struct Mention {
 impl Failure {
     /// A failure of `kind`.
     pub fn new(kind: Kind, what: impl Into<String>) -> Self {
-        Self { kind, what: what.into(), hint: None, about: None }
+        Self { kind, what: what.into(), hint: None, about: None, details: None }
     }
 
     /// With the next step.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// With `value` under `key` for programs.
+    #[must_use]
+    pub fn with(mut self, key: &'static str, value: serde_json::Value) -> Self {
+        self.details = Some(Box::new((key, value)));
         self
     }
 

@@ -24,6 +24,8 @@
 //! | [`registry`] | sends OCI images and their signatures to a registry |
 //! | [`sign`] | signs commits and OCI images, and verifies their signatures |
 //! | [`inspect`] | what an artefact says of itself, read from its bytes |
+//! | [`import`] | documents of other programs as parts of a recipe |
+//! | [`preflight`] | whether a recipe's kernel modules fit another kernel |
 //! | [`vm`] | runs images in QEMU, for `boot`, `test` and the cases in `qemu-tests/` |
 //! | **leaves** | **know nothing of recipes** |
 //! | [`architecture`], [`digest`], [`failure`] | words that everything speaks |
@@ -69,6 +71,8 @@ pub mod prebuild;
 pub mod registry;
 pub mod sign;
 pub mod inspect;
+pub mod preflight;
+pub mod import;
 pub mod vm;
 
 // Leaves.

@@ -178,12 +178,9 @@ fn local(plan: &Plan, store: &Store) -> Result<(), Failure> {
             }
             LayerContent::KernelModules(modules) => {
                 for set in &modules.sets {
-                    for mapping in &set.mappings {
-                        need(
-                            store.entry(OVERLAY_KIND, &mapping.digest).is_some(),
-                            format!("kernel module {}", set.name),
-                            &mapping.digest,
-                        );
+                    for digest in set.mappings.iter().filter_map(|mapping| mapping.source.local()) {
+                        let there = store.entry(OVERLAY_KIND, digest).is_some() || store.has_blob(digest);
+                        need(there, format!("kernel module {}", set.name), digest);
                     }
                 }
                 for file in modules.symvers.iter().chain(&modules.keys) {
@@ -333,8 +330,10 @@ pub fn inputs(plan: &Plan) -> Inputs {
                 FileContent::Text(_) | FileContent::Symlink(_) => None,
             })),
             LayerContent::KernelModules(modules) => {
-                let mappings = modules.sets.iter().flat_map(|set| &set.mappings);
-                inputs.entries.extend(mappings.map(|mapping| (OVERLAY_KIND, mapping.digest)));
+                for source in modules.sets.iter().flat_map(|set| &set.mappings).map(|mapping| &mapping.source) {
+                    inputs.entries.extend(source.tree().map(|digest| (OVERLAY_KIND, *digest)));
+                    inputs.blobs.extend(source.blobs());
+                }
                 inputs.blobs.extend(modules.symvers.iter().chain(&modules.keys).map(|file| file.sha256));
                 inputs.blobs.extend(modules.headers.iter().map(|package| package.sha256));
             }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use crate::digest::Digest;
-use crate::failure::{Failure, Kind};
+use crate::failure::{Failure, Kind, failure_in};
 use crate::format::oci::{self, Manifest};
 use crate::host::cmd::{Cmd, Output};
 use crate::host::interrupt;
@@ -180,6 +180,11 @@ pub fn document(name: &str, document: Document, access: &Access) -> Result<Vec<u
         skopeo.clone().run_watched(&mut || silence.still(0))
     });
     Ok(output?.stdout)
+}
+
+/// Whether `error` says that the registry answered and has no such image.
+pub fn is_missing(error: &anyhow::Error) -> bool {
+    failure_in(error).is_some_and(|failure| failure.what.contains(explain::NO_IMAGE))
 }
 
 /// Where an image that is brought lies then: a file for each blob, named by its digest.

@@ -39,7 +39,7 @@ use crate::draft;
 pub type Reader = fn(&[u8]) -> bool;
 
 /// All of them, by the name of their corpus.
-pub const ALL: [(&str, Reader); 22] = [
+pub const ALL: [(&str, Reader); 23] = [
     ("recipe", recipe),
     ("lock", lock),
     ("plan", plan),
@@ -62,6 +62,7 @@ pub const ALL: [(&str, Reader); 22] = [
     ("symvers", symvers),
     ("kernel_image", kernel_image),
     ("tuned_profile", tuned_profile),
+    ("kmm", kmm),
 ];
 
 /// A recipe: checked, every problem rendered.
@@ -74,6 +75,18 @@ pub fn recipe(bytes: &[u8]) -> bool {
             false
         }
     }
+}
+
+/// A Module of KMM: what it becomes is TOML, and a part of a recipe when it has a source of modules.
+pub fn kmm(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    let Ok(imported) = basalt::import::kmm::read("fuzz.yaml", text) else { return false };
+    assert!(imported.left.iter().all(|left| !left.path.is_empty() && !left.why.is_empty()), "left out without a reason");
+    let recipe = format!("name = \"case\"\nversion = \"1\"\n{}", imported.recipe);
+    if let Err(problems) = basalt::recipe::parse("fuzz.toml", &recipe) {
+        assert!(imported.recipe.contains("\n# from = "), "{problems}\n{recipe}");
+    }
+    true
 }
 
 /// A lock: what is read is written and read again as the same.

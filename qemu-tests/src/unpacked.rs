@@ -33,6 +33,7 @@ pub fn unpacked(name: &str, packages: &[&str], wanted: fn(&str) -> bool) -> Resu
         mirror: None,
         keyring: None,
         headers: false,
+        prefer: None,
     };
     let mut resolved: Vec<LockedPackage> = debian::resolve(&request, &store, &Quiet)?.packages;
     resolved.retain(|package| wanted(&package.name));

@@ -9,7 +9,7 @@ use super::Rendered;
 use super::manifest::BUILDER;
 use super::sbom::package_url;
 use crate::digest::Digest;
-use crate::plan::{Base, FileContent, LayerContent, Plan};
+use crate::plan::{Base, FileContent, LayerContent, ModuleSource, Plan};
 
 /// What the parameters below mean.
 const BUILD_TYPE: &str = "urn:basalt:build:1";
@@ -58,6 +58,20 @@ fn subject(name: &str, sha256: &Digest) -> Value {
     json!({ "name": name, "digest": { "sha256": sha256.to_hex() } })
 }
 
+/// What kernel modules come from.
+fn module_source(name: &str, source: &ModuleSource) -> Vec<Value> {
+    match source {
+        ModuleSource::Tree(digest) => vec![json!({ "name": name, "digest": { "basaltTree": digest.to_hex() } })],
+        ModuleSource::Image(image) => {
+            let digest = image.manifest.sha256;
+            let uri = format!("pkg:oci/kernel-module@sha256%3A{digest}");
+            vec![json!({ "uri": uri, "name": image.from, "digest": { "sha256": digest } })]
+        }
+        ModuleSource::Deb(package) => vec![subject(name, &package.sha256)],
+        ModuleSource::Packages(packages) => packages.iter().map(|package| subject(&package.name, &package.sha256)).collect(),
+    }
+}
+
 /// Every input by its digest.
 fn materials(plan: &Plan) -> Vec<Value> {
     let mut materials: Vec<Value> = match &plan.base {
@@ -90,8 +104,7 @@ fn materials(plan: &Plan) -> Vec<Value> {
             LayerContent::KernelModules(modules) => {
                 for set in &modules.sets {
                     let name = format!("kernel module {}", set.name);
-                    let digests = set.mappings.iter().map(|mapping| mapping.digest.to_hex());
-                    materials.extend(digests.map(|digest| json!({ "name": name, "digest": { "basaltTree": digest } })));
+                    materials.extend(set.mappings.iter().flat_map(|mapping| module_source(&name, &mapping.source)));
                 }
                 materials.extend(modules.symvers.iter().map(|file| subject("Module.symvers", &file.sha256)));
                 materials.extend(modules.headers.iter().map(|package| subject(&package.name, &package.sha256)));

@@ -11,7 +11,8 @@ use super::Context;
 use super::network::NetworkArgs;
 use crate::architecture::Architecture;
 use crate::failure::{Failure, Kind, failure_in};
-use crate::lock::{self, Changes, Lock, LockedImage, Mode};
+use crate::layer::foreign;
+use crate::lock::{self, Changes, Lock, LockedImage, LockedPackage, Mode};
 use crate::pipeline;
 use crate::plan::{self, Plan};
 use crate::progress::{Event, Sink};
@@ -19,6 +20,7 @@ use crate::recipe::{self, ImageSource, Recipe};
 use crate::registry::Access;
 use crate::source::{Network, debian, oci};
 use crate::store::{Store, sync_folder};
+use crate::tree::Tree;
 
 /// Where a build comes from.
 #[derive(Debug, Args)]
@@ -61,7 +63,7 @@ pub fn plan(args: &InputArgs, context: &Context, store: &Store) -> Result<Plan> 
     }
     let recipe = recipe::load(&args.path)?;
     let mode = if args.locked { Mode::Locked } else { Mode::Build };
-    let (lock, _) = refresh(args, &recipe, &mode, context, store)?;
+    let (lock, _) = refresh(args, &recipe, &mode, context, store).map_err(|error| placed(error, args))?;
     let architecture = chosen(args, &recipe)?;
     let section = lock.architecture.get(&architecture).context("the lock has no section for this architecture")?;
     Ok(plan::resolve(&recipe, section, architecture).map_err(Failure::from)?)
@@ -80,7 +82,7 @@ pub fn placed(error: anyhow::Error, args: &InputArgs) -> anyhow::Error {
 pub fn refresh(args: &InputArgs, recipe: &Recipe, mode: &Mode, context: &Context, store: &Store) -> Result<(Lock, Changes)> {
     let path = lock::path_for(&args.path);
     let previous = lock::read(&path)?;
-    let resolver = Sources { lock: &path, offline: args.offline, access: args.network.access(), store, sink: &*context.sink };
+    let resolver = Sources::new(&path, args, context, store);
     let (agent, client) = (shipped("basalt-firstboot"), shipped("ostree-container"));
     let architecture = chosen(args, recipe)?;
     let (agent, update_client) = (agent.as_deref(), client.as_deref());
@@ -98,7 +100,7 @@ pub fn refresh(args: &InputArgs, recipe: &Recipe, mode: &Mode, context: &Context
 }
 
 /// Asks what is current.
-struct Sources<'a> {
+pub struct Sources<'a> {
     /// The file that the answers go to.
     lock: &'a Path,
     offline: bool,
@@ -107,7 +109,12 @@ struct Sources<'a> {
     sink: &'a dyn Sink,
 }
 
-impl Sources<'_> {
+impl<'a> Sources<'a> {
+    /// For the lock at `lock`, as `args` allow it.
+    pub fn new(lock: &'a Path, args: &InputArgs, context: &'a Context, store: &'a Store) -> Self {
+        Self { lock, offline: args.offline, access: args.network.access(), store, sink: &*context.sink }
+    }
+
     fn need_network(&self, what: &str) -> Result<()> {
         if !self.offline {
             return Ok(());
@@ -120,15 +127,7 @@ impl Sources<'_> {
 impl lock::Resolver for Sources<'_> {
     fn packages(&self, question: &lock::Question) -> Result<lock::Answer> {
         self.need_network("the archive's list of packages")?;
-        let request = debian::Request {
-            suite: question.base.suite.clone(),
-            components: question.base.components.clone(),
-            architecture: question.architecture,
-            packages: question.base.requested.clone(),
-            mirror: question.mirror.clone(),
-            keyring: question.keyring.clone(),
-            headers: question.headers,
-        };
+        let request = request(question, question.base.requested.clone());
         let resolved = debian::resolve(&request, self.store, self.sink)?;
         Ok(lock::Answer { date: resolved.date, packages: resolved.packages, headers: resolved.headers })
     }
@@ -138,6 +137,32 @@ impl lock::Resolver for Sources<'_> {
             self.need_network(&format!("the digest of {from}"))?;
         }
         oci::pin(from, folder, architecture, &self.access, self.store, self.sink)
+    }
+
+    fn named(&self, question: &lock::Question, names: &[String]) -> Result<Vec<LockedPackage>> {
+        self.need_network("the archive's list of packages")?;
+        debian::named(&request(question, names.to_vec()), self.store, self.sink)
+    }
+
+    fn base(&self, image: &LockedImage, date: i64) -> Result<Tree> {
+        if !foreign::image::is_cached(image, date, self.store) {
+            oci::fetch(image, Network { offline: self.offline, access: &self.access }, self.store, self.sink)?;
+        }
+        Ok(foreign::image::produce(image, date, self.store, self.sink)?.tree)
+    }
+}
+
+/// What is asked of apt for these packages.
+fn request(question: &lock::Question, packages: Vec<String>) -> debian::Request {
+    debian::Request {
+        suite: question.base.suite.clone(),
+        components: question.base.components.clone(),
+        architecture: question.architecture,
+        packages,
+        mirror: question.mirror.clone(),
+        keyring: question.keyring.clone(),
+        headers: question.headers,
+        prefer: question.prefer.clone(),
     }
 }
 
@@ -159,7 +184,7 @@ fn shipped(name: &str) -> Option<PathBuf> {
     [folder.join(name), folder.join("../libexec/basalt").join(name)].into_iter().find(|path| path.is_file())
 }
 
-fn is_plan(path: &Path) -> bool {
+pub fn is_plan(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "json")
 }
 

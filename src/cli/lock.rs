@@ -13,8 +13,9 @@ use crate::recipe;
 pub struct LockArgs {
     #[command(flatten)]
     input: input::InputArgs,
-    /// Ask the archive again: for these packages, or for all
-    #[arg(long, value_name = "PACKAGE", num_args = 0..)]
+    /// Ask archive and registries again: for these packages and kernel
+    /// modules, or for all
+    #[arg(long, value_name = "NAME", num_args = 0..)]
     update: Option<Vec<String>>,
     /// Tell the changes as JSON
     #[arg(long)]
@@ -33,7 +34,8 @@ pub fn run(args: &LockArgs, context: &Context) -> Result<()> {
             return Err(super::report::usage("--update changes the lock, --locked forbids it", "leave one of them out"));
         }
     };
-    let (lock, changes) = input::refresh(&args.input, &recipe, &mode, context, &store)?;
+    let (lock, changes) =
+        input::refresh(&args.input, &recipe, &mode, context, &store).map_err(|error| input::placed(error, &args.input))?;
     if args.json {
         let value = serde_json::json!({ "version": 1, "event": "locked", "changes": changes });
         return super::print(&format!("{value}\n"));

@@ -6,6 +6,7 @@ mod cache;
 mod check;
 mod describe;
 mod diff;
+mod import;
 mod input;
 mod inspect;
 mod kmod;
@@ -13,6 +14,7 @@ mod lock;
 mod machine;
 mod network;
 mod plan;
+mod preflight;
 mod push;
 mod report;
 mod sign;
@@ -76,6 +78,8 @@ enum Verb {
     Test(test::TestArgs),
     /// Show what is in an artefact, or a file of a disk
     Inspect(inspect::InspectArgs),
+    /// Say whether a recipe's kernel modules fit another kernel
+    Preflight(preflight::PreflightArgs),
     /// Show how two artefacts, plans or locks differ
     Diff(diff::DiffArgs),
     /// Check artefacts against their manifest
@@ -90,6 +94,8 @@ enum Verb {
     Kmod(kmod::KmodArgs),
     /// Show the cache, or make room in it
     Cache(cache::CacheArgs),
+    /// Turn another program's document into a part of a recipe
+    Import(import::ImportArgs),
     /// Print the recipe's JSON schema
     Schema,
     /// Print a completion script
@@ -172,6 +178,8 @@ impl Verb {
             Self::Sign(args) => args.json,
             Self::Push(args) => args.json,
             Self::Kmod(args) => args.json(),
+            Self::Preflight(args) => args.json,
+            Self::Import(args) => args.json,
             Self::Vendor(_) | Self::Plan(_) | Self::Boot(_) | Self::Cache(_) => false,
             Self::Schema | Self::Completions { .. } | Self::Man { .. } => false,
         };
@@ -195,6 +203,8 @@ impl Cli {
             Verb::Boot(args) => boot::run(&args, &context),
             Verb::Test(args) => test::run(&args, &context),
             Verb::Inspect(args) => inspect::run(&args),
+            Verb::Import(args) => import::run(&args),
+            Verb::Preflight(args) => preflight::run(&args, &context),
             Verb::Diff(args) => diff::run(&args),
             Verb::Verify(args) => verify::run(&args, &context),
             Verb::Sign(args) => sign::run(&args, &context),

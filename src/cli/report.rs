@@ -10,10 +10,13 @@ pub fn failure(error: &anyhow::Error, json: bool) -> u8 {
     let hint = failure_in(error).and_then(|failure| failure.hint.clone());
     let text = causes(error);
     if json {
-        let value = serde_json::json!({
+        let mut value = serde_json::json!({
             "version": crate::progress::VERSION, "event": "failed",
             "kind": kind.word(), "exit-code": kind.exit_code(), "message": text, "hint": hint,
         });
+        if let Some((key, details)) = failure_in(error).and_then(|failure| failure.details.as_deref()) {
+            value[*key] = details.clone();
+        }
         println!("{value}");
     }
     eprintln!("basalt: {text}");

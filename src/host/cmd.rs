@@ -1,10 +1,12 @@
 //! Runs other programs: no shell, a clean environment, stderr kept for the error message, stopped when we are interrupted.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -26,6 +28,8 @@ pub struct Cmd {
     input: Vec<u8>,
     /// Whether it has the environment that we have.
     of_user: bool,
+    /// Where its standard output goes, instead of the answer.
+    stdout: Option<Arc<File>>,
 }
 
 /// What a command that ended well wrote.
@@ -58,6 +62,7 @@ impl Cmd {
             stderr_kept: STDERR_BYTES,
             input: Vec::new(),
             of_user: false,
+            stdout: None,
         }
     }
 
@@ -104,6 +109,13 @@ impl Cmd {
     #[must_use]
     pub fn keep_stderr(mut self, bytes: usize) -> Self {
         self.stderr_kept = bytes;
+        self
+    }
+
+    /// Writes its standard output, which may be long, to `file`.
+    #[must_use]
+    pub fn stdout_to(mut self, file: File) -> Self {
+        self.stdout = Some(Arc::new(file));
         self
     }
 
@@ -173,7 +185,13 @@ impl Cmd {
             command.current_dir(folder);
         }
         let stdin = if self.input.is_empty() { Stdio::null() } else { Stdio::piped() };
-        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let stdout = match &self.stdout {
+            None => Stdio::piped(),
+            Some(file) => {
+                file.try_clone().map_err(|error| Failure::new(Kind::Failed, format!("{}: {error}", self.program)))?.into()
+            }
+        };
+        command.stdin(stdin).stdout(stdout).stderr(Stdio::piped()).process_group(0);
         tracing::debug!(program = %path.display(), args = ?self.args, "run");
         command.spawn().map_err(|error| Failure::new(Kind::Failed, format!("{}: cannot be started: {error}", path.display())))
     }
@@ -253,6 +271,13 @@ mod tests {
         Cmd::new("true").input(long).run().unwrap();
         assert_eq!(Cmd::of_user("echo $HOME  'a").unwrap().run().unwrap().stdout, b"$HOME 'a\n");
         assert_eq!(Cmd::of_user(" ").unwrap_err().kind, Kind::Usage);
+    }
+
+    #[test]
+    fn its_output_goes_to_a_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let output = Cmd::new("echo").arg("long").stdout_to(file.reopen().unwrap()).run().unwrap();
+        assert_eq!((output.stdout, std::fs::read(file.path()).unwrap()), (vec![], b"long\n".to_vec()));
     }
 
     #[test]

@@ -45,6 +45,11 @@ impl Symbols {
         self.by_name.get(name)
     }
 
+    /// Whether this owner exports anything.
+    pub fn has_owner(&self, owner: &str) -> bool {
+        self.by_name.values().any(|symbol| *symbol.owner == *owner)
+    }
+
     /// Adds a symbol; of those of one name the last counts.
     pub fn insert(&mut self, name: &str, symbol: Symbol) {
         self.by_name.insert(name.into(), symbol);

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{LockedBase, LockedDebian, LockedFile, LockedOverlay, LockedPackage, Section};
+use super::{LockedBase, LockedDebian, LockedFile, LockedImage, LockedOverlay, LockedPackage, Section};
 use crate::digest::Digest;
 
 /// One input that differs.
@@ -118,6 +118,12 @@ pub fn diff(old: Option<&Section>, new: &Section) -> Changes {
     let tuned = |section: &Section| -> BTreeMap<String, LockedOverlay> {
         section.tuned.iter().map(|source| (source.name.clone(), source.clone())).collect()
     };
+    let images = |section: &Section| -> BTreeMap<String, LockedImage> {
+        section.module_images.iter().map(|image| (image.from.clone(), image.clone())).collect()
+    };
+    let module_packages = |section: &Section| -> BTreeMap<String, LockedPackage> {
+        section.module_packages.iter().map(|package| (package.name.clone(), package.clone())).collect()
+    };
     let packages = |section: &Section| -> BTreeMap<String, LockedPackage> {
         section.packages.iter().map(|package| (package.name.clone(), package.clone())).collect()
     };
@@ -126,6 +132,8 @@ pub fn diff(old: Option<&Section>, new: &Section) -> Changes {
     pairs(old.map(overlays), overlays(new), |name, old, new| list.extend(overlay("overlay", name, old, new)));
     pairs(old.map(modules), modules(new), |name, old, new| list.extend(overlay("kernel modules", name, old, new)));
     pairs(old.map(tuned), tuned(new), |name, old, new| list.extend(overlay("tuned's profiles", name, old, new)));
+    pairs(old.map(images), images(new), |name, old, new| list.extend(image(name, old, new)));
+    pairs(old.map(module_packages), module_packages(new), |name, old, new| list.extend(package(name, old, new)));
     pairs(old.map(files), files(new), |name, old, new| list.extend(file("file", name, old, new)));
     let headers = |section: &Section| -> BTreeMap<String, LockedPackage> {
         section.headers.iter().map(|package| (package.name.clone(), package.clone())).collect()
@@ -194,6 +202,21 @@ fn name(base: &LockedBase) -> String {
 fn other_bytes(what: &str, (needed, found): (Option<Digest>, Option<Digest>)) -> Option<Change> {
     let change = || Change { what: what.to_owned(), from: None, to: None, needed, found, details: Vec::new() };
     (needed != found).then(change)
+}
+
+/// An image with kernel modules.
+fn image(name: &str, old: Option<&LockedImage>, new: Option<&LockedImage>) -> Option<Change> {
+    let digest = |image: Option<&LockedImage>| image.map(|image| image.manifest.sha256);
+    if digest(old) == digest(new) {
+        return None;
+    }
+    let layers = |image: Option<&LockedImage>| image.map(|image| format!("{} layers", image.layers.len()));
+    let (from, to) = match (old, new) {
+        (Some(_), Some(_)) => (None, None),
+        _ => (layers(old), layers(new)),
+    };
+    let what = format!("kernel modules {name}");
+    Some(Change { what, from, to, needed: digest(old), found: digest(new), details: Vec::new() })
 }
 
 fn file(kind: &str, name: &str, old: Option<&LockedFile>, new: Option<&LockedFile>) -> Option<Change> {

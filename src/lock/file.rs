@@ -73,15 +73,25 @@ impl Lock {
     fn examine(&self) -> Result<(), String> {
         names::image(&self.recipe).map_err(|why| format!("recipe: {why}"))?;
         for (architecture, section) in &self.architecture {
-            let has_packages = !section.packages.is_empty() || !section.headers.is_empty();
+            let has_packages =
+                [&section.packages, &section.headers, &section.module_packages].iter().any(|packages| !packages.is_empty());
             match &section.base {
                 LockedBase::Debian(_) => {}
                 _ if has_packages => return Err("package: needed none with a base that is not made of packages".to_owned()),
                 LockedBase::Oci(image) => drop(ImageSource::parse("", &image.from).map_err(|why| format!("base.from: {why}"))?),
                 LockedBase::Tree(_) => {}
             }
+            if let Some(kernel) = &section.kernel {
+                names::release(kernel).map_err(|why| format!("kernel: {why}"))?;
+            }
+            for image in &section.module_images {
+                ImageSource::parse("", &image.from).map_err(|why| format!("module-image.from: {why}"))?;
+            }
             let mut seen = BTreeSet::new();
-            for package in section.packages.iter().chain(&section.headers) {
+            // A package with modules may be installed, too.
+            let modules = section.module_packages.iter().map(|package| (package, "module-package"));
+            let installed = section.packages.iter().chain(&section.headers).map(|package| (package, "package"));
+            for (package, list) in installed.chain(modules) {
                 names::package(&package.name).map_err(|why| format!("package: {why}"))?;
                 // The name goes into addresses and below folders.
                 let climbs = package.filename.starts_with('/') || TreePath::parse(&package.filename).is_err();
@@ -93,18 +103,20 @@ impl Lock {
                     let found = &package.architecture;
                     return Err(format!("package {}: needed architecture {architecture} or all, found {found:?}", package.name));
                 }
-                if !seen.insert(&package.name) {
+                if !seen.insert((list, &package.name)) {
                     return Err(format!("package {}: needed once, found twice", package.name));
                 }
             }
             let names = section.overlays.iter().map(|overlay| &overlay.name);
             let modules = section.kernel_modules.iter().map(|source| &source.name);
             let tuned = section.tuned.iter().map(|source| &source.name);
+            let images = section.module_images.iter().map(|image| &image.from);
             let files = section.files.iter().map(|file| &file.name);
             for (kind, mut names) in [
                 ("overlay", Box::new(names) as Box<dyn Iterator<Item = &String>>),
                 ("kernel-module", Box::new(modules)),
                 ("tuned", Box::new(tuned)),
+                ("module-image", Box::new(images)),
                 ("file", Box::new(files)),
             ] {
                 let mut seen = BTreeSet::new();

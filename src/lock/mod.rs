@@ -18,7 +18,9 @@ use crate::tree::TreePath;
 pub use base::{LockedBase, LockedBlob, LockedDebian, LockedImage, LockedTree};
 pub use diff::{Change, Changes, diff};
 pub use file::{BadLock, path_for, read, write};
-pub use refresh::{Answer, Inputs, Mode, OVERLAY_KIND, Question, Resolver, TREE_KIND, refresh};
+pub use refresh::{
+    Answer, Inputs, Mode, OVERLAY_KIND, PinnedModules, Question, Resolver, TREE_KIND, pin_modules, question, refresh,
+};
 
 /// The version of the file format.
 pub const VERSION: u32 = 1;
@@ -41,6 +43,9 @@ pub struct Lock {
 pub struct Section {
     /// The newest date among the inputs, in seconds since 1970: the image's time.
     pub date: i64,
+    /// The release of the base's kernel, when the recipe has kernel modules whose source depends on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<String>,
     /// What the base is made from.
     pub base: LockedBase,
     /// First-boot agent, when the recipe wants it.
@@ -57,6 +62,12 @@ pub struct Section {
     /// What has tuned's profiles.
     #[serde(default, rename = "tuned", skip_serializing_if = "Vec::is_empty")]
     pub tuned: Vec<LockedOverlay>,
+    /// Container images with kernel modules for it.
+    #[serde(default, rename = "module-image", skip_serializing_if = "Vec::is_empty")]
+    pub module_images: Vec<LockedImage>,
+    /// Packages with kernel modules for it: not installed.
+    #[serde(default, rename = "module-package", skip_serializing_if = "Vec::is_empty")]
+    pub module_packages: Vec<LockedPackage>,
     /// Local files that `[[file]]` names.
     #[serde(default, rename = "file", skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<LockedFile>,
@@ -119,8 +130,13 @@ pub struct LockedOverlay {
 impl LockedPackage {
     /// The package with the headers of the kernel that this one is. None where it is no kernel.
     pub fn headers(&self) -> Option<String> {
+        self.kernel().map(|release| format!("linux-headers-{release}"))
+    }
+
+    /// The release of the kernel that this package is. None where it is no kernel.
+    pub fn kernel(&self) -> Option<&str> {
         let release = self.name.strip_prefix("linux-image-")?.trim_end_matches("-unsigned");
-        release.starts_with(|c: char| c.is_ascii_digit()).then(|| format!("linux-headers-{release}"))
+        release.starts_with(|c: char| c.is_ascii_digit()).then_some(release)
     }
 }
 
@@ -130,6 +146,8 @@ impl Section {
         self.overlays.sort_by(|a, b| a.name.cmp(&b.name));
         self.kernel_modules.sort_by(|a, b| a.name.cmp(&b.name));
         self.tuned.sort_by(|a, b| a.name.cmp(&b.name));
+        self.module_images.sort_by(|a, b| a.from.cmp(&b.from));
+        self.module_packages.sort_by(|a, b| a.name.cmp(&b.name));
         self.files.sort_by(|a, b| a.name.cmp(&b.name));
         self.packages.sort_by(|a, b| (&a.name, &a.architecture).cmp(&(&b.name, &b.architecture)));
         self.headers.sort_by(|a, b| a.name.cmp(&b.name));

@@ -4,6 +4,9 @@
 //! Architecture invariant: only `resolver`, which is passed in, asks the network.
 
 mod base;
+mod modules;
+
+pub use modules::{PinnedModules, one as pin_modules, question};
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -52,6 +55,8 @@ pub struct Question {
     pub keyring: Option<PathBuf>,
     /// Whether the headers of the kernels are wanted, too.
     pub headers: bool,
+    /// Another suite of the archive, whose packages win.
+    pub prefer: Option<String>,
 }
 
 /// What the archive has today.
@@ -71,6 +76,10 @@ pub trait Resolver {
     fn packages(&self, question: &Question) -> Result<Answer>;
     /// Asks for the image that is at `from` now; `folder` is the recipe's. Answers also its time, in seconds since 1970.
     fn image(&self, from: &ImageSource, folder: &Path, architecture: Architecture) -> Result<(LockedImage, i64)>;
+    /// Asks Debian's archive for these packages alone, without what they need.
+    fn named(&self, question: &Question, names: &[String]) -> Result<Vec<LockedPackage>>;
+    /// The files of the base that an image is; `date` is the image's.
+    fn base(&self, image: &LockedImage, date: i64) -> Result<Tree>;
 }
 
 /// What a lock is made from.
@@ -111,9 +120,23 @@ pub fn refresh(inputs: Inputs<'_>, previous: Option<&Lock>, mode: &Mode) -> Resu
     let (agent, update_client) = (agent(inputs)?, update_client(inputs)?);
     let (overlays, files) = (overlays(inputs)?, files(inputs)?);
     let mut notes = Vec::new();
-    let base::Pinned { date, base, packages, headers } = base::pin(inputs, old, mode, &mut notes)?;
-    let (kernel_modules, tuned) = (kernel_modules(inputs)?, tuned(inputs)?);
-    let mut section = Section { date, base, agent, update_client, overlays, kernel_modules, tuned, files, packages, headers };
+    let (mode_of_base, updated) = modules::split(recipe, mode);
+    let base::Pinned { date, base, packages, headers } = base::pin(inputs, old, &mode_of_base, &mut notes)?;
+    let mut section = Section {
+        date,
+        base,
+        agent,
+        update_client,
+        overlays,
+        kernel_modules: kernel_modules(inputs)?,
+        kernel: None,
+        module_images: Vec::new(),
+        module_packages: Vec::new(),
+        files,
+        packages,
+        headers,
+    };
+    modules::pin(inputs, old, &mut section, mode, &updated)?;
     section.sort();
     let mut changes = diff(old, &section);
     changes.notes = notes;

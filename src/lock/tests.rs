@@ -1,20 +1,22 @@
 //! Locks that are made, kept and refused, over folders and a pretended archive.
 
+mod modules;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use super::{
-    Answer, Changes, Inputs, Lock, LockedBase, LockedDebian, LockedFile, LockedImage, LockedOverlay, LockedPackage, Mode,
-    Question, Resolver, Section, VERSION, refresh,
+    Answer, Changes, Inputs, Lock, LockedBase, LockedBlob, LockedDebian, LockedFile, LockedImage, LockedOverlay, LockedPackage,
+    Mode, Question, Resolver, Section, VERSION, refresh,
 };
 use crate::architecture::Architecture;
 use crate::digest::Digest;
 use crate::failure::{Kind, failure_in};
 use crate::recipe::{self, ImageSource};
 use crate::store::Store;
-use crate::tree::TreePath;
+use crate::tree::{Tree, TreePath};
 
 /// A package of the source of the same name.
 pub(super) fn package(name: &str, version: &str) -> LockedPackage {
@@ -31,6 +33,16 @@ pub(super) fn package(name: &str, version: &str) -> LockedPackage {
     }
 }
 
+/// An image as it is when it is asked for the `n`th time.
+fn image(from: &str, n: usize) -> LockedImage {
+    let blob = |what: &str| LockedBlob {
+        sha256: Digest::of(format!("{from} {n} {what}").as_bytes()),
+        size: 4,
+        media_type: "application/vnd.oci.image.manifest.v1+json".into(),
+    };
+    LockedImage { from: from.into(), manifest: blob("manifest"), config: blob("config"), layers: vec![blob("layer")] }
+}
+
 pub(super) fn section() -> Section {
     let file = |name: &str| LockedFile { name: name.into(), sha256: Digest::of(b"abc"), size: 3 };
     let files = BTreeMap::from([(TreePath::parse("/etc/a").unwrap(), Digest::of(b"a"))]);
@@ -42,6 +54,9 @@ pub(super) fn section() -> Section {
         update_client: None,
         kernel_modules: vec![],
         tuned: vec![],
+        kernel: None,
+        module_images: vec![],
+        module_packages: vec![],
         overlays: vec![LockedOverlay { name: "50-x".into(), digest: Digest::of(b"tree"), files }],
         files: vec![file("motd")],
         packages: vec![package("bash", "1"), package("zstd", "1")],
@@ -76,6 +91,8 @@ struct Desk {
     archive: RefCell<Vec<LockedPackage>>,
     date: RefCell<i64>,
     asked: RefCell<u32>,
+    /// Images that were asked for.
+    images: RefCell<Vec<String>>,
 }
 
 impl Desk {
@@ -89,7 +106,7 @@ impl Desk {
         write("agent", "\x7fELF");
         let store = Store::open(&folder.path().join("cache")).unwrap();
         let archive = RefCell::new(vec![package("zstd", "1"), package("bash", "1")]);
-        Self { folder, store, archive, date: RefCell::new(100), asked: RefCell::new(0) }
+        Self { folder, store, archive, date: RefCell::new(100), asked: RefCell::new(0), images: RefCell::default() }
     }
 
     fn write(&self, name: &str, text: &str) {
@@ -114,7 +131,18 @@ impl Resolver for Desk {
     }
 
     fn image(&self, from: &ImageSource, _: &Path, _: Architecture) -> anyhow::Result<(LockedImage, i64)> {
-        anyhow::bail!("nobody asks for {from}")
+        let mut images = self.images.borrow_mut();
+        images.push(from.to_string());
+        Ok((image(&from.to_string(), images.len()), 7))
+    }
+
+    fn named(&self, _: &Question, names: &[String]) -> anyhow::Result<Vec<LockedPackage>> {
+        *self.asked.borrow_mut() += 1;
+        Ok(names.iter().map(|name| package(name, "1")).collect())
+    }
+
+    fn base(&self, image: &LockedImage, _: i64) -> anyhow::Result<Tree> {
+        anyhow::bail!("nobody asks for {}", image.from)
     }
 }
 

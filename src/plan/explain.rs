@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Base, FileContent, KernelMatch, KernelModules, Layer, LayerContent, Plan, Settings, Tuned};
+use super::{Base, FileContent, KernelMatch, KernelModules, Layer, LayerContent, ModuleSource, Plan, Settings, Tuned};
 
 /// The widest line.
 const WIDTH: usize = 96;
@@ -131,7 +131,15 @@ fn module_lines(modules: &KernelModules, out: &mut Lines) {
                 KernelMatch::Literal(release) => release.clone(),
                 KernelMatch::Regexp(pattern) => format!("kernels like {pattern}"),
             };
-            out.row("", &format!("   {} for {kernel} ({})", set.name, short(&mapping.digest)));
+            let source = match &mapping.source {
+                ModuleSource::Tree(digest) => short(digest),
+                ModuleSource::Image(image) => format!("image {}, {}", image.from, short(&image.manifest.sha256)),
+                ModuleSource::Deb(deb) => format!("package {}", short(&deb.sha256)),
+                ModuleSource::Packages(packages) => {
+                    packages.iter().map(|package| format!("{} {}", package.name, package.version)).collect::<Vec<_>>().join(", ")
+                }
+            };
+            out.row("", &format!("   {} for {kernel} ({source})", set.name));
         }
         let mut list = |what: &str, words: &[String]| {
             if !words.is_empty() {

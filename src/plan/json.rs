@@ -2,7 +2,7 @@
 
 use basalt_contract::KernelArgument;
 
-use super::{Base, FileContent, KernelMatch, KernelModules, LayerContent, Plan, Settings, Tuned, VERSION};
+use super::{Base, FileContent, KernelMatch, KernelModules, LayerContent, ModuleSource, Plan, Settings, Tuned, VERSION};
 use crate::recipe::ImageSource;
 use crate::recipe::names::{self, Verdict};
 
@@ -151,6 +151,11 @@ fn modules_by_rules(modules: &KernelModules) -> Verdict {
                 KernelMatch::Any => {}
                 KernelMatch::Literal(release) => names::release(release)?,
                 KernelMatch::Regexp(pattern) => names::release_pattern(pattern)?,
+            }
+            match &mapping.source {
+                ModuleSource::Tree(_) | ModuleSource::Deb(_) => {}
+                ModuleSource::Image(image) => drop(ImageSource::parse("", &image.from)?),
+                ModuleSource::Packages(packages) => each(packages.iter().map(|package| &package.name), names::package)?,
             }
         }
     }

@@ -6,6 +6,7 @@ mod diff;
 mod explain;
 mod json;
 mod kernel_arguments;
+mod modules;
 mod outputs;
 mod resolve;
 mod tuned;
@@ -24,6 +25,7 @@ pub use diff::diff;
 pub use explain::explain;
 pub use json::BadPlan;
 pub use kernel_arguments::contradictory;
+pub use modules::{ModuleSource, mappings};
 pub use outputs::{Check, Disk, Format};
 pub use resolve::{StaleLock, Unresolved, resolve};
 pub use tuned::{Tuned, TunedSource};
@@ -163,6 +165,9 @@ pub struct ModuleSet {
     pub name: String,
     /// Which modules for which kernel: the first that matches counts.
     pub mappings: Vec<ModuleMapping>,
+    /// The folder of the source that has `lib/modules`. None: where one usually is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dir: Option<TreePath>,
     /// The folder of the source with firmware.
     pub firmware: Option<TreePath>,
     /// Loaded at boot, in this order.
@@ -183,8 +188,8 @@ pub struct ModuleSet {
 pub struct ModuleMapping {
     /// For which.
     pub kernel: KernelMatch,
-    /// Digest of their tree: the key of the store's entry.
-    pub digest: Digest,
+    /// Where they come from.
+    pub source: ModuleSource,
 }
 
 /// For which kernels something is, by their release.
@@ -344,6 +349,7 @@ impl Plan {
             Base::Oci(image) => image.from.clear(),
             Base::Tree { .. } => {}
         }
+        plan.layers.iter_mut().for_each(modules::forget_places);
         PlanId(Digest::of_value(&plan))
     }
 }

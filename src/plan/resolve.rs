@@ -9,8 +9,8 @@ use basalt_contract::kernel_arguments::{self, Contradictions};
 
 use super::kernel_arguments::contradictory;
 use super::{
-    Base, FileContent, FileSpec, KernelModules, Key, Layer, LayerContent, ModuleMapping, ModuleSet, Plan, Trust, Tuned,
-    TunedSource, VERSION,
+    Base, FileContent, FileSpec, KernelModules, Key, Layer, LayerContent, ModuleSet, Plan, Trust, Tuned, TunedSource, VERSION,
+    modules,
 };
 use crate::architecture::Architecture;
 use crate::failure::{Failure, Kind};
@@ -193,19 +193,12 @@ fn kernel_modules(recipe: &Recipe, lock: &Section) -> Result<Option<Layer>, Stri
     if recipe.kernel_modules.is_empty() {
         return Ok(None);
     }
-    let tree = |path: &String| {
-        let locked = lock.kernel_modules.iter().find(|locked| locked.name == *path);
-        locked.map(|locked| locked.digest).ok_or_else(|| format!("kernel modules {path}"))
-    };
     let blob = |name: &String| {
         let locked = lock.files.iter().find(|locked| locked.name == *name).ok_or_else(|| format!("file {name}"))?;
         Ok::<_, String>(Key { sha256: locked.sha256, size: locked.size })
     };
-    let set = |module: &KernelModule| {
-        let mappings = module.mappings.iter();
-        let mappings = mappings.map(|(kernel, path)| Ok(ModuleMapping { kernel: kernel.clone(), digest: tree(path)? }));
-        Ok::<_, String>(ModuleSet { mappings: mappings.collect::<Result<_, String>>()?, ..module.set.clone() })
-    };
+    let set =
+        |module: &KernelModule| Ok::<_, String>(ModuleSet { mappings: modules::mappings(module, lock)?, ..module.set.clone() });
     let content = KernelModules {
         sets: recipe.kernel_modules.iter().map(set).collect::<Result<_, _>>()?,
         symvers: recipe.module_proof.symvers.as_ref().map(blob).transpose()?,

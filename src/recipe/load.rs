@@ -11,6 +11,7 @@ use toml::de::DeTable;
 use super::image::ImageSource;
 use super::local;
 use super::merge::{self, Part};
+use super::module_source::ImageTemplate;
 use super::place::{Place, Placed, Sources};
 use super::problem::{Findings, Problem, Problems};
 use super::shape;
@@ -181,6 +182,15 @@ impl Loader<'_> {
                 Err(why) => self.findings.add(from.place, format!("base.from: {why}")),
             }
         }
+        let images = written.kernel_modules.iter_mut().flat_map(|module| {
+            module.from.as_mut().into_iter().chain(module.kernel_mappings.iter_mut().filter_map(|mapping| mapping.from.as_mut()))
+        });
+        for from in images {
+            match ImageTemplate::parse(name, &from.value) {
+                Ok(template) => from.value = template.to_string(),
+                Err(why) => self.findings.add(from.place, format!("kernel-module.from: {why}")),
+            }
+        }
         let overlays = written.overlays.iter_mut().filter_map(|overlay| overlay.path.as_mut());
         let files = written.files.iter_mut().filter_map(|file| file.source.as_mut());
         let networks = written.networks.iter_mut().filter_map(|network| network.source.as_mut());
@@ -188,7 +198,8 @@ impl Loader<'_> {
         let keys = written.sign.commit.as_mut().into_iter().chain(written.sign.image.as_mut());
         let base = written.base.path.as_mut();
         let modules = written.kernel_modules.iter_mut().flat_map(|module| {
-            module.path.as_mut().into_iter().chain(module.kernel_mappings.iter_mut().map(|mapping| &mut mapping.path))
+            let mapped = module.kernel_mappings.iter_mut().flat_map(|mapping| mapping.path.iter_mut().chain(&mut mapping.deb));
+            module.path.iter_mut().chain(&mut module.deb).chain(mapped)
         });
         let kernel = written.kernel.symvers.as_mut().into_iter().chain(&mut written.kernel.module_keys);
         let tuned = written.tuned.iter_mut().flat_map(|tuned| &mut tuned.profiles);

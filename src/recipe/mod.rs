@@ -15,6 +15,7 @@ mod kernel_arguments;
 mod load;
 mod local;
 mod merge;
+mod module_source;
 pub mod names;
 mod place;
 mod problem;
@@ -28,6 +29,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 pub use image::{ImageSource, LocalImage};
+pub use module_source::{ImageTemplate, ModuleOrigin};
 pub use place::{Place, Placed, Position, Sources};
 pub use problem::{Problem, Problems};
 pub use tuned::Tuned;
@@ -195,8 +197,10 @@ impl OverlaySource {
 pub struct KernelModule {
     /// What they are called.
     pub name: String,
-    /// Which folder or tar archive, relative to the recipe's folder, is for which kernels: the first that matches counts.
-    pub mappings: Vec<(KernelMatch, String)>,
+    /// What `${MOD_NAMESPACE}` stands for.
+    pub namespace: Option<String>,
+    /// What is for which kernels: the first that matches counts.
+    pub mappings: Vec<(KernelMatch, ModuleOrigin)>,
     /// All that does not depend on the kernel; its mappings are empty.
     pub set: ModuleSet,
 }
@@ -260,16 +264,21 @@ impl Recipe {
         !self.kernel_modules.is_empty() && self.module_proof.symvers.is_none() && self.base.debian().is_some()
     }
 
+    /// Where kernel modules come from.
+    fn module_origins(&self) -> impl Iterator<Item = &ModuleOrigin> {
+        self.kernel_modules.iter().flat_map(|module| &module.mappings).map(|(_, origin)| origin)
+    }
+
     /// Every local folder or archive with kernel modules, each once, sorted.
     pub fn module_sources(&self) -> Vec<&str> {
-        let mut paths: Vec<_> =
-            self.kernel_modules.iter().flat_map(|module| &module.mappings).map(|(_, path)| path.as_str()).collect();
+        let mut paths: Vec<_> = self.module_origins().filter_map(ModuleOrigin::path).collect();
         paths.sort_unstable();
         paths.dedup();
         paths
     }
 
-    /// Every local file that decides the image, each once, sorted: copied into it, or what kernel modules are proven against.
+    /// Every local file that decides the image, each once, sorted: copied into it, packages with kernel modules, or what these are proven
+    /// against.
     pub fn local_files(&self) -> Vec<&str> {
         let sources = self.files.values().filter_map(|file| match &file.content {
             Content::Source(path) => Some(path.as_str()),
@@ -277,7 +286,8 @@ impl Recipe {
         });
         let keys = self.sign.commit.iter().chain(&self.sign.image).map(String::as_str);
         let kernel = self.module_proof.symvers.iter().chain(&self.module_proof.keys).map(String::as_str);
-        let mut paths: Vec<_> = sources.chain(keys).chain(kernel).collect();
+        let debs = self.module_origins().filter_map(ModuleOrigin::deb);
+        let mut paths: Vec<_> = sources.chain(keys).chain(kernel).chain(debs).collect();
         paths.sort_unstable();
         paths.dedup();
         paths

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::kmod::mapping::Matcher;
 use crate::kmod::prove;
-use crate::kmod::release::Release;
+use crate::kmod::release::{Named, Release, Spelling};
 
 /// What was needed. The caller adds where.
 pub type Verdict<T = ()> = Result<T, String>;
@@ -49,6 +49,13 @@ pub fn package(text: &str) -> Verdict {
     }
     let ok = text.len() >= 2 && !text.ends_with('-') && lower(text, "+-.") && starts(text, |c| c.is_ascii_alphanumeric());
     rule(ok, "a Debian package's name", text)
+}
+
+/// A binary package's name, perhaps with variables that stand for a kernel.
+pub fn package_of_kernel(text: &str) -> Verdict {
+    let example = Release::parse("1.2.3-example").map_err(|unfit| unfit.to_string())?;
+    let module = Named { name: "name", namespace: Some("namespace") };
+    package(&example.fill(text, module, Spelling::AsIs).map_err(|unfit| unfit.to_string())?)
 }
 
 /// A suite or a component of an archive.

@@ -164,7 +164,7 @@ pub struct Kernel {
     pub module_keys: Vec<Placed<String>>,
 }
 
-/// Kernel modules that others built, from one source: exactly one of `path` and `kernel-mappings`.
+/// Kernel modules that others built, from one source: exactly one of `path`, `from`, `deb`, `packages` and `kernel-mappings`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct KernelModule {
@@ -173,6 +173,19 @@ pub struct KernelModule {
     /// A folder or plain tar archive with modules (`.ko`, perhaps with `.gz`, `.xz` or `.zst`), relative to this file, for each kernel.
     /// Where it has `opt/lib/modules/RELEASE` (as KMM's images do) or `lib/modules/RELEASE`, those of the image's kernel count.
     pub path: Option<Placed<String>>,
+    /// A container image in KMM's layout: `registry/path:tag`, `oci:FOLDER[:TAG]` or `oci-archive:FILE[:TAG]`. `${KERNEL_FULL_VERSION}`
+    /// and KMM's other variables stand for the image's kernel. The lock pins it by digest.
+    pub from: Option<Placed<String>>,
+    /// A Debian package with modules: a local `.deb`, relative to this file.
+    pub deb: Option<Placed<String>>,
+    /// Packages with modules of the base's Debian archive, by name. KMM's variables are filled in; `${KERNEL_FULL_VERSION}` is the
+    /// release as it is. They are not installed, and nothing that they depend on comes along.
+    #[serde(default)]
+    pub packages: Vec<Placed<String>>,
+    /// What `${MOD_NAMESPACE}` stands for. `${MOD_NAME}` is the entry's name.
+    pub namespace: Option<Placed<String>>,
+    /// The folder of the source that has `lib/modules/RELEASE`. Without it: `/opt` (KMM's), `/usr` or `/`, whichever has one.
+    pub dir_name: Option<Placed<String>>,
     /// Which modules for which kernel: the first that matches counts.
     #[serde(default)]
     pub kernel_mappings: Vec<KernelMapping>,
@@ -195,7 +208,7 @@ pub struct KernelModule {
     pub allow: Vec<Placed<String>>,
 }
 
-/// Modules for some kernels: exactly one of `literal` and `regexp`, as in KMM.
+/// Modules for some kernels: exactly one of `literal` and `regexp`, as in KMM, and exactly one of `path`, `from`, `deb` and `packages`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct KernelMapping {
@@ -204,7 +217,14 @@ pub struct KernelMapping {
     /// A regular expression that matches a part of the release; `^` and `$` make it the whole.
     pub regexp: Option<Placed<String>>,
     /// A folder or tar archive, as `path` of a kernel module.
-    pub path: Placed<String>,
+    pub path: Option<Placed<String>>,
+    /// A container image, as `from` of a kernel module.
+    pub from: Option<Placed<String>>,
+    /// A local `.deb`.
+    pub deb: Option<Placed<String>>,
+    /// Packages of the base's archive, as `packages` of a kernel module.
+    #[serde(default)]
+    pub packages: Vec<Placed<String>>,
 }
 
 /// Profiles of tuned. The image needs tuned itself: `packages = ["tuned"]`.

@@ -28,6 +28,9 @@ const fn cause(
     Cause { words, statuses, what, next, kind: Kind::Failed, passes: false }
 }
 
+/// What is said of an image that a registry does not have.
+pub(super) const NO_IMAGE: &str = "it has no such image";
+
 /// The first that is recognised, is it.
 const CAUSES: [Cause; 9] = [
     cause(
@@ -58,7 +61,7 @@ const CAUSES: [Cause; 9] = [
     cause(
         &["manifest unknown", "name unknown", "not found", "blob unknown"],
         &["404"],
-        "it has no such image",
+        NO_IMAGE,
         "check name and tag: skopeo list-tags docker://REGISTRY/PATH",
     ),
     Cause {

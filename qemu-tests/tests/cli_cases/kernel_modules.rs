@@ -17,7 +17,7 @@ const INVALID: i32 = Kind::Invalid.exit_code() as i32;
 /// What depmod writes as text.
 const TEXTS: [&str; 5] = ["modules.dep", "modules.alias", "modules.symbols", "modules.softdep", "modules.devname"];
 /// In the place of the kernel's own.
-const ENTRY: &str = r#"
+pub(crate) const ENTRY: &str = r#"
 [[kernel-module]]
 name = "sampler"
 path = "modules"
@@ -27,15 +27,16 @@ blacklist = ["nouveau"]
 in-tree-modules-to-remove = ["act_sample"]
 "#;
 
-struct Case {
-    warm: Warm,
-    package: KernelPackage,
-    recipe: String,
+pub(crate) struct Case {
+    pub(crate) warm: Warm,
+    pub(crate) package: KernelPackage,
+    /// The text of the reference recipe.
+    pub(crate) recipe: String,
 }
 
 impl Case {
     /// The reference recipe, with the archive's kernel.
-    fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let (warm, package) = (Warm::new()?, kernel_package()?);
         let recipe = fs::read_to_string(&warm.recipe)?;
         let case = Self { recipe, warm, package };
@@ -48,14 +49,14 @@ impl Case {
     }
 
     /// One of the kernel's own modules, as Debian packs it: its file's name and its bytes.
-    fn stock(&self, name: &str) -> Result<(String, Vec<u8>)> {
+    pub(crate) fn stock(&self, name: &str) -> Result<(String, Vec<u8>)> {
         let found = run(Command::new("find").arg(&self.package.modules).args(["-name", &format!("{name}.ko*")]))?;
         let path = Path::new(found.trim_end());
         Ok((path.file_name().context("a name")?.to_string_lossy().into_owned(), fs::read(path)?))
     }
 
     /// Makes the folder `modules` beside the recipe anew, with these files.
-    fn modules(&self, files: &[(&str, &[u8])]) -> Result<()> {
+    pub(crate) fn modules(&self, files: &[(&str, &[u8])]) -> Result<()> {
         let folder = self.warm.recipe.with_file_name("modules");
         let _ = fs::remove_dir_all(&folder);
         for (path, bytes) in files {
@@ -66,12 +67,12 @@ impl Case {
         Ok(())
     }
 
-    fn build(&self, more: &str) -> Result<Ran> {
+    pub(crate) fn build(&self, more: &str) -> Result<Ran> {
         fs::write(&self.warm.recipe, format!("{}\n{more}", self.recipe))?;
         self.warm.build("out")?.args(["--format", "raw"]).run(&self.warm.scratch)
     }
 
-    fn ostree(&self, args: &[&str]) -> Result<String> {
+    pub(crate) fn ostree(&self, args: &[&str]) -> Result<String> {
         run(Command::new("ostree").arg(format!("--repo={}", self.warm.cache.join("ostree/repo").display())).args(args))
     }
 }
@@ -227,7 +228,7 @@ fn cli_kernel_modules_mistakes_in_the_recipe_are_told_with_their_place() -> Resu
     fs::write(&warm.recipe, format!("{recipe}\n{entry}"))?;
     let ran = warm.basalt(["check"]).arg(&warm.recipe).run(&warm.scratch)?.exits(INVALID);
     for (line, words) in [
-        (3, "needed exactly one of \"path\" and \"kernel-mappings\", found neither"),
+        (3, "needed exactly one of \"path\", \"from\", \"deb\", \"packages\" and \"kernel-mappings\", found none"),
         (6, "kernel-module \"none\": needed a folder or a tar archive"),
         (7, "kernel-module.allow: needed one of machine, vermagic,"),
         (8, "kernel-module.load: needed a kernel module's name"),

@@ -94,6 +94,18 @@ impl Entry {
 }
 
 impl Index {
+    /// Of modules that are known by their paths alone: it does not say what depends on what.
+    pub fn of_paths(paths: impl IntoIterator<Item = ModulePath>) -> Self {
+        Self {
+            entries: paths.into_iter().map(Entry::new).collect(),
+            symbols: BTreeMap::new(),
+            order: Vec::new(),
+            weak: WeakDeps::Ignored,
+            layout: Layout::ParentsFirst,
+            kept: BTreeMap::new(),
+        }
+    }
+
     /// All modules that count, in depmod's order.
     pub fn paths(&self) -> impl Iterator<Item = &ModulePath> {
         self.entries.iter().map(|entry| &entry.path)

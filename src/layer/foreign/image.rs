@@ -60,6 +60,24 @@ fn key(image: &LockedImage, time: i64) -> Digest {
 fn make(image: &LockedImage, folder: &Path, time: i64, store: &Store, sink: &dyn Sink) -> Result<()> {
     let total = image.layers.iter().map(|layer| layer.size).sum();
     let mut stage = Stage::start(sink, "base", format!("image {}", image.from), Some(total), Unit::Bytes);
+    let path = folder.join("pack");
+    let mut spool = Spool::create(&path)?;
+    let (tree, config) = unpacked(image, &mut spool, store, &mut |bytes| stage.advance(bytes))?;
+    let pack = spool.pack().clone();
+    spool.finish()?;
+    let mut tree = encapsulated::tree(tree, &config).map_err(|error| damaged(image, format!("{error:#}")))?;
+    normalise(&mut tree, time)?;
+    cache::move_into_pack(&mut tree.root, &pack, &mut File::options().append(true).open(&path)?)?;
+    cache::write_index(folder, &tree).context("the base's index")?;
+    stage.finish(false);
+    Ok(())
+}
+
+/// The layers of `image` over one another, their contents in `spool`; its configuration. `advance` is told the bytes of each layer.
+///
+/// # Errors
+/// As [`produce`].
+pub fn unpacked(image: &LockedImage, spool: &mut Spool, store: &Store, advance: &mut dyn FnMut(u64)) -> Result<(Tree, Config)> {
     let config: Config = serde_json::from_slice(&fs::read(blob(image, &image.config, store)?)?)
         .map_err(|error| damaged(image, format!("its configuration: {error}")))?;
     let ids = &config.rootfs.diff_ids;
@@ -67,8 +85,6 @@ fn make(image: &LockedImage, folder: &Path, time: i64, store: &Store, sink: &dyn
         let what = format!("needed a diff_id for each of {} layers, found {}", image.layers.len(), ids.len());
         return Err(damaged(image, what).into());
     }
-    let path = folder.join("pack");
-    let mut spool = Spool::create(&path)?;
     let mut tree = Tree::new();
     for (index, (layer, id)) in image.layers.iter().zip(ids).enumerate() {
         let name = format!("layer {} of {} ({})", index + 1, ids.len(), layer.sha256);
@@ -79,16 +95,9 @@ fn make(image: &LockedImage, folder: &Path, time: i64, store: &Store, sink: &dyn
         if oci::digest(&found) != *id {
             return Err(damaged(image, format!("{name}: unpacked, needed {id}, found {}", oci::digest(&found))).into());
         }
-        stage.advance(layer.size);
+        advance(layer.size);
     }
-    let pack = spool.pack().clone();
-    spool.finish()?;
-    let mut tree = encapsulated::tree(tree, &config).map_err(|error| damaged(image, format!("{error:#}")))?;
-    normalise(&mut tree, time)?;
-    cache::move_into_pack(&mut tree.root, &pack, &mut File::options().append(true).open(&path)?)?;
-    cache::write_index(folder, &tree).context("the base's index")?;
-    stage.finish(false);
-    Ok(())
+    Ok((tree, config))
 }
 
 fn blob(image: &LockedImage, blob: &LockedBlob, store: &Store) -> Result<std::path::PathBuf, Failure> {

@@ -8,7 +8,7 @@
 mod encapsulated;
 pub mod image;
 pub mod rootfs;
-mod spool;
+pub(super) mod spool;
 
 use anyhow::Result;
 

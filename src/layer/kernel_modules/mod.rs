@@ -2,30 +2,34 @@
 //! modprobe reads. Nothing of the target runs.
 //!
 //! ```text
-//! (trees of modules, layers below) --target--> the kernel     --source--> [Found]     --proof--> what stands in the way
+//! (sources of modules, layers below) --target--> the kernel   --origin--> trees --source--> [Found]   --proof--> table
 //!                                                              --index--> modules.dep ...     --settings--> modprobe.d, modules-load.d
 //! ```
 
+pub mod deb;
 mod index;
+mod origin;
 mod proof;
 mod settings;
-mod source;
-mod target;
+pub mod source;
+pub mod table;
+pub mod target;
 #[cfg(test)]
 mod tests;
 
 use anyhow::{Context, Result};
 
 use crate::format::modules_index::ModulePath;
-use crate::plan::{Base, KernelModules, Plan};
+use crate::plan::{Base, KernelModules, ModuleSource, Plan};
 use crate::progress::Sink;
-use crate::source::{Network, debian};
+use crate::source::{self as fetched, Network};
 use crate::store::Store;
 use crate::tree::{Content, Meta, Tree, TreePath};
 use target::Target;
 
-pub use proof::Proven;
+pub use proof::{Proven, examine};
 pub use settings::blacklist_argument;
+pub use target::release;
 
 /// What each module was found to be, in the image: [`proof::Proven`] as JSON, sorted by path.
 pub const REPORT: &str = "/usr/lib/basalt/kernel-modules.json";
@@ -43,12 +47,13 @@ pub struct Produced {
 
 /// A module that is to be laid into the image.
 #[derive(Debug)]
-struct Found {
+pub struct Found {
     /// Which entry of the recipe it belongs to: its place.
-    set: usize,
+    pub set: usize,
     /// Where it will lie, below the kernel's folder.
-    path: ModulePath,
-    content: Content,
+    pub path: ModulePath,
+    /// Its bytes, perhaps packed.
+    pub content: Content,
 }
 
 /// The layer of `wanted` over the merged tree `below`.
@@ -59,7 +64,7 @@ struct Found {
 pub fn produce(wanted: &KernelModules, below: &Tree, store: &Store) -> Result<Produced> {
     let target = Target::of(below)?;
     let sources = source::all(wanted, &target, store)?;
-    let removed = target.removed(wanted)?;
+    let removed = target.removed(&wanted.sets)?;
     let proven = proof::prove(wanted, &target, &sources, &removed, store)?;
     let mut produced = Produced { tree: Tree::new(), removals: Vec::new() };
     for found in &sources.modules {
@@ -87,20 +92,35 @@ pub fn produce(wanted: &KernelModules, below: &Tree, store: &Store) -> Result<Pr
     Ok(produced)
 }
 
-/// Brings the headers that modules are proven against, unless the store has them.
+/// Brings images and packages with modules, and the headers that modules are proven against, unless the store has them.
 ///
 /// # Errors
 /// What cannot be had.
 pub fn fetch(plan: &Plan, store: &Store, network: Network<'_>, sink: &dyn Sink) -> Result<()> {
-    let headers = plan.kernel_modules().map(|modules| modules.headers.as_slice()).unwrap_or_default();
-    if headers.iter().all(|package| store.has_blob(&package.sha256)) {
-        return Ok(());
-    }
     let mirror = match &plan.base {
         Base::Debian { mirror, .. } => mirror.as_deref(),
         Base::Oci(_) | Base::Tree { .. } => None,
     };
-    debian::fetch(headers, mirror, store, sink, network.offline)
+    plan.kernel_modules().map_or(Ok(()), |modules| bring(modules, mirror, store, network, sink))
+}
+
+/// The same for `wanted`; `mirror` is that of its packages, where a recipe names one.
+///
+/// # Errors
+/// What cannot be had.
+pub fn bring(wanted: &KernelModules, mirror: Option<&str>, store: &Store, network: Network<'_>, sink: &dyn Sink) -> Result<()> {
+    let mut packages = wanted.headers.clone();
+    for mapping in wanted.sets.iter().flat_map(|set| &set.mappings) {
+        match &mapping.source {
+            ModuleSource::Image(image) => fetched::oci::fetch(image, network, store, sink)?,
+            ModuleSource::Packages(more) => packages.extend(more.iter().cloned()),
+            ModuleSource::Tree(_) | ModuleSource::Deb(_) => {}
+        }
+    }
+    if packages.iter().all(|package| store.has_blob(&package.sha256)) {
+        return Ok(());
+    }
+    fetched::debian::fetch(&packages, mirror, store, sink, network.offline)
 }
 
 /// What was found of the modules that were laid into `tree`. Empty where there are none.

@@ -1,18 +1,15 @@
 //! Whether the kernel loads what is laid into the image, and still loads what uses it.
 
-use std::collections::BTreeSet;
-use std::fmt::Write as _;
-use std::io::Read as _;
-
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use super::deb;
 use super::source::Sources;
+use super::table::{Obstacle, Row, Table, Verdict};
 use super::target::Target;
 use crate::failure::{Failure, Kind};
 use crate::format::modules_index::ModulePath;
 use crate::format::{compressed, kernel_image, symvers};
-use crate::host::cmd::Cmd;
 use crate::host::interrupt;
 use crate::kmod::{self, Facts, Finding, Kernel, Keyring, Signed, Symbols};
 use crate::layer::agent::blob;
@@ -20,8 +17,6 @@ use crate::plan::KernelModules;
 use crate::store::Store;
 use crate::tree::TreePath;
 
-/// So many reasons are told for one module.
-const TOLD: usize = 5;
 /// Where the kernel looks for firmware, and how it may be packed there.
 const FIRMWARE: [&str; 2] = ["/usr/lib/firmware/updates", "/usr/lib/firmware"];
 const PACKED: [&str; 3] = ["", ".xz", ".zst"];
@@ -53,6 +48,21 @@ pub fn prove(
     removed: &[ModulePath],
     store: &Store,
 ) -> Result<Vec<Proven>> {
+    let table = examine(wanted, target, sources, removed, store)?;
+    if table.is_good() { Ok(table.proven()) } else { Err(table.failure().into()) }
+}
+
+/// The same, whatever comes out.
+///
+/// # Errors
+/// [`Kind::Invalid`]: bytes that are no module; no exports of the kernel.
+pub fn examine(
+    wanted: &KernelModules,
+    target: &Target<'_>,
+    sources: &Sources,
+    removed: &[ModulePath],
+    store: &Store,
+) -> Result<Table> {
     let found = &sources.modules;
     let ring = keyring(wanted, target, store)?;
     let mut facts = Vec::new();
@@ -65,49 +75,41 @@ pub fn prove(
             Failure::new(Kind::Invalid, what).hint("build it again").about("kernel-module", set)
         })?);
     }
-    let kernel = kernel(wanted, target, removed, store)?;
-    let users = users(target, &facts, removed)?;
-    let all: Vec<_> = facts.iter().chain(&users).cloned().collect();
-    let mut findings = kmod::prove(&kernel, &all);
-    for (facts, findings) in facts.iter().zip(&mut findings) {
-        let missing = facts.firmware.iter().filter(|name| !has_firmware(target, sources, name));
-        findings.extend(missing.map(|name| Finding::Firmware { file: name.clone() }));
-    }
-    let mut proven = Vec::new();
-    let mut wrong = String::new();
-    let mut count = 0;
-    for (place, (facts, findings)) in all.iter().zip(&findings).enumerate() {
-        let allow = found.get(place).map(|module| wanted.sets[module.set].allow.as_slice()).unwrap_or_default();
-        let (allowed, refused): (Vec<_>, Vec<_>) = findings
-            .iter()
-            .filter(|finding| !of_kernel(place >= found.len(), finding))
-            .partition(|finding| allow.iter().any(|kind| kind == finding.kind()));
-        if !refused.is_empty() {
-            count += 1;
-            for finding in refused.iter().take(TOLD) {
-                let _ = write!(wrong, "\n  {}: {finding}", facts.path);
-            }
-            if refused.len() > TOLD {
-                let _ = write!(wrong, "\n  {}: and {} more", facts.path, refused.len() - TOLD);
+    let symbols = symbols(wanted, target, store)?;
+    let replaced = facts.iter().filter_map(|facts| target.index.path(&facts.name));
+    let users = target.users(&replaced.chain(removed).cloned().collect(), |name| symbols.has_owner(name))?;
+    let kernel = kernel(wanted, target, removed, symbols)?;
+    let own = facts.len();
+    facts.extend(users);
+    let findings = kmod::prove(&kernel, &facts);
+    let mut modules = Vec::new();
+    for (place, (facts, findings)) in facts.into_iter().zip(findings).enumerate() {
+        let set = found.get(place).map(|module| &wanted.sets[module.set]);
+        let mut obstacles: Vec<_> = findings
+            .into_iter()
+            .filter(|finding| !of_kernel(place >= own, finding))
+            .map(|finding| Obstacle { text: finding.to_string(), finding, verdict: Verdict::Misfit })
+            .collect();
+        if set.is_some() {
+            obstacles.extend(facts.firmware.iter().filter_map(|name| firmware(target, sources, name)));
+        }
+        for obstacle in &mut obstacles {
+            if set.is_some_and(|set| set.allow.iter().any(|kind| kind == obstacle.finding.kind())) {
+                obstacle.verdict = Verdict::Allowed;
             }
         }
-        if place < found.len() {
-            let signed_by = match &facts.signed {
-                Signed::By(owner) => Some(owner.clone()),
-                _ => None,
-            };
-            let allowed = allowed.iter().map(ToString::to_string).collect();
-            proven.push(Proven { name: facts.name.clone(), path: facts.path.clone(), signed_by, allowed });
+        let skipped: &[_] = match (set, kernel.signed_only) {
+            (None, _) => &["signature", "firmware"],
+            (Some(_), false) => &["signature"],
+            (Some(_), true) => &[],
+        };
+        let mut row = Row::new(set.map(|set| set.name.clone()), facts.name, facts.path, obstacles, skipped);
+        if let Signed::By(owner) = facts.signed {
+            row.signed_by = Some(owner);
         }
+        modules.push(row);
     }
-    if count > 0 {
-        let what = format!("the kernel {} would not load {count} of {} modules:{wrong}", target.release, all.len());
-        return Err(Failure::new(Kind::Verification, what)
-            .hint("build them for this kernel; what must be as it is, name in `allow` of its [[kernel-module]]")
-            .into());
-    }
-    proven.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(proven)
+    Ok(Table { kernel: target.release.to_string(), modules })
 }
 
 /// What is no news of the kernel's own modules: nobody looked at their signatures.
@@ -126,11 +128,15 @@ fn keyring(wanted: &KernelModules, target: &Target<'_>, store: &Store) -> Result
     Ok(ring)
 }
 
-fn kernel(wanted: &KernelModules, target: &Target<'_>, removed: &[ModulePath], store: &Store) -> Result<Kernel> {
+/// What the kernel and its own modules export.
+fn symbols(wanted: &KernelModules, target: &Target<'_>, store: &Store) -> Result<Symbols> {
     let exports = exports(wanted, target, store)?;
     let text = std::str::from_utf8(&exports).map_err(|error| Failure::new(Kind::Invalid, format!("Module.symvers: {error}")))?;
     let exports = symvers::parse(text).map_err(|bad| Failure::new(Kind::Invalid, format!("Module.symvers: {bad}")))?;
-    let mut symbols = Symbols::of_kernel(&exports);
+    Ok(Symbols::of_kernel(&exports))
+}
+
+fn kernel(wanted: &KernelModules, target: &Target<'_>, removed: &[ModulePath], mut symbols: Symbols) -> Result<Kernel> {
     let gone: Vec<_> = removed.iter().map(ModulePath::name).collect();
     symbols.forget(&gone.iter().map(String::as_str).collect());
     // One of its own modules speaks for the kernel.
@@ -158,15 +164,10 @@ fn exports(wanted: &KernelModules, target: &Target<'_>, store: &Store) -> Result
     let name = format!("linux-headers-{}", target.release);
     if let Some(package) = wanted.headers.iter().find(|package| package.name == name) {
         // No byte of the image comes from it.
-        let archive = Cmd::new("dpkg-deb").arg("--fsys-tarfile").arg(store.blob_path(&package.sha256)).run()?.stdout;
-        let mut archive = tar::Archive::new(archive.as_slice());
-        for entry in archive.entries()? {
-            let mut entry = entry?;
-            if entry.path_bytes().ends_with(b"/Module.symvers") && entry.header().entry_type().is_file() {
-                let mut bytes = Vec::new();
-                entry.read_to_end(&mut bytes)?;
-                return Ok(bytes);
-            }
+        let tree = deb::tree(&name, &store.blob_path(&package.sha256), store)?;
+        let is_it = |path: &TreePath| path.relative().ends_with("/Module.symvers");
+        if let Some(content) = tree.walk().map(|(path, _)| path).find(is_it).and_then(|path| tree.file(&path)) {
+            return Ok(content.bytes()?);
         }
     }
     let found = target.symvers()?;
@@ -178,28 +179,24 @@ fn exports(wanted: &KernelModules, target: &Target<'_>, store: &Store) -> Result
     })
 }
 
-/// The kernel's own modules that use one which goes or is replaced.
-fn users(target: &Target<'_>, facts: &[Facts], removed: &[ModulePath]) -> Result<Vec<Facts>> {
-    let replaced = facts.iter().filter_map(|facts| target.index.path(&facts.name));
-    let changed: BTreeSet<_> = replaced.chain(removed).cloned().collect();
-    if changed.is_empty() {
-        return Ok(Vec::new());
-    }
-    let uses = |path: &&ModulePath| {
-        let dependencies = target.index.dependencies(&path.name()).unwrap_or_default();
-        !changed.contains(*path) && dependencies.iter().any(|dependency| changed.contains(*dependency))
-    };
-    target.index.paths().filter(uses).map(|path| target.facts(path)).collect()
-}
-
-/// Whether the image has a file that a module may ask for, perhaps packed as the kernel unpacks it. A name with `*` means one of many.
-fn has_firmware(target: &Target<'_>, sources: &Sources, name: &str) -> bool {
+/// What is to be said of a file that a module may ask for: the image has it, perhaps packed as the kernel unpacks it, or has not. A name
+/// with `*` means one of many.
+fn firmware(target: &Target<'_>, sources: &Sources, name: &str) -> Option<Obstacle> {
     if name.contains(['*', '?', '[']) {
-        return true;
+        return None;
     }
     let places = FIRMWARE.iter().flat_map(|folder| PACKED.iter().map(move |ending| format!("{folder}/{name}{ending}")));
-    places
-        .into_iter()
-        .filter_map(|path| TreePath::parse(&path).ok())
-        .any(|path| target.below.get(&path).is_some() || sources.firmware.iter().any(|(brought, _)| *brought == path))
+    let places: Vec<_> = places.filter_map(|path| TreePath::parse(&path).ok()).collect();
+    if sources.firmware.iter().any(|(brought, _)| places.contains(brought)) {
+        return None;
+    }
+    let finding = Finding::Firmware { file: name.to_owned() };
+    match &target.firmware {
+        Some(trees) if trees.iter().any(|tree| places.iter().any(|path| tree.get(path).is_some())) => None,
+        Some(_) => Some(Obstacle { text: finding.to_string(), finding, verdict: Verdict::Misfit }),
+        None => {
+            let text = format!("may ask for the firmware {name}, and nobody knows whether the image has it");
+            Some(Obstacle { text, finding, verdict: Verdict::Unknown })
+        }
+    }
 }

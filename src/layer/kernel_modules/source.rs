@@ -1,6 +1,6 @@
 //! Which modules are laid into the image: those of the first mapping that is for its kernel.
 //!
-//! A source is a tree of modules: in KMM's layout (`opt/lib/modules/RELEASE/*.ko`), as packages lay them out
+//! A source is a tree of modules (see [`origin`]): in KMM's layout (`opt/lib/modules/RELEASE/*.ko`), as packages lay them out
 //! (`[usr/]lib/modules/RELEASE/...`), or any folder with modules for one kernel.
 
 use std::collections::BTreeSet;
@@ -8,11 +8,10 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 
 use super::target::Target;
-use super::{FOLDER, Found};
+use super::{FOLDER, Found, origin};
 use crate::failure::{Failure, Kind};
 use crate::format::module;
 use crate::format::modules_index::ModulePath;
-use crate::layer::overlay;
 use crate::plan::{KernelModules, ModuleSet};
 use crate::store::Store;
 use crate::tree::{Content, LeafKind, Node, Tree, TreePath};
@@ -23,6 +22,7 @@ const BY_RELEASE: [&str; 3] = ["/opt/lib/modules", "/usr/lib/modules", "/lib/mod
 const FIRMWARE: &str = "/usr/lib/firmware/updates";
 
 /// What all entries of the recipe bring.
+#[derive(Debug, Default)]
 pub struct Sources {
     /// By set, then by path.
     pub modules: Vec<Found>,
@@ -35,20 +35,39 @@ pub struct Sources {
 /// # Errors
 /// [`Kind::Verification`]: nothing there is for this kernel. [`Kind::Invalid`]: two modules of one source have one file name.
 pub fn all(wanted: &KernelModules, target: &Target<'_>, store: &Store) -> Result<Sources> {
-    let mut sources = Sources { modules: Vec::new(), firmware: Vec::new() };
+    let mut sources = Sources::default();
     for (number, set) in wanted.sets.iter().enumerate() {
-        let Some(digest) = target.choose(set.mappings.iter().map(|mapping| (&mapping.kernel, mapping.digest)))? else {
-            let what = format!("kernel module {}: no mapping is for the kernel {}", set.name, target.release);
-            return Err(Failure::new(Kind::Verification, what)
-                .hint("add a mapping with modules that were built for this kernel, or keep the kernel back in the lock")
-                .about("kernel-module", &set.name)
-                .into());
-        };
-        let tree = overlay::produce(&format!("kernel module {}", set.name), &digest, store)?;
-        modules(number, set, target, &tree, &mut sources)?;
-        firmware(set, &tree, &mut sources)?;
+        add(number, set, target, store, &mut sources)?;
     }
     Ok(sources)
+}
+
+/// Adds what the entry `number` of the recipe brings. What fails has added nothing.
+///
+/// # Errors
+/// As [`all`].
+pub fn add(number: usize, set: &ModuleSet, target: &Target<'_>, store: &Store, sources: &mut Sources) -> Result<()> {
+    let Some(source) = target.choose(set.mappings.iter().map(|mapping| (&mapping.kernel, &mapping.source)))? else {
+        return Err(unmapped(&set.name, target.release.as_str()).into());
+    };
+    let tree = origin::tree(set, source, store)?;
+    let mut own = Sources::default();
+    modules(number, set, target, &tree, &mut own)?;
+    firmware(set, &tree, &mut own)?;
+    sources.modules.append(&mut own.modules);
+    for (to, content) in own.firmware {
+        if !sources.firmware.iter().any(|(there, other)| *there == to && other.digest() == content.digest()) {
+            sources.firmware.push((to, content));
+        }
+    }
+    Ok(())
+}
+
+/// An entry of the recipe has no mapping for a kernel.
+pub fn unmapped(name: &str, release: &str) -> Failure {
+    Failure::new(Kind::Verification, format!("kernel module {name}: no mapping is for the kernel {release}"))
+        .hint("add a mapping with modules that were built for this kernel, or keep the kernel back in the lock")
+        .about("kernel-module", name)
 }
 
 fn modules(number: usize, set: &ModuleSet, target: &Target<'_>, tree: &Tree, sources: &mut Sources) -> Result<()> {
@@ -56,7 +75,7 @@ fn modules(number: usize, set: &ModuleSet, target: &Target<'_>, tree: &Tree, sou
         let failure = Failure::new(kind, format!("kernel module {}: {what}", set.name)).hint(hint);
         failure.about("kernel-module", &set.name)
     };
-    let within = match by_release(tree)? {
+    let within = match by_release(set, tree)? {
         Some((place, releases)) if releases.contains(target.release.as_str()) => place.join(target.release.as_str()),
         Some((place, releases)) => {
             let found = releases.into_iter().collect::<Vec<_>>().join(", ");
@@ -88,15 +107,22 @@ fn modules(number: usize, set: &ModuleSet, target: &Target<'_>, tree: &Tree, sou
 }
 
 /// The folder with modules by release, and which releases it has.
-fn by_release(tree: &Tree) -> Result<Option<(TreePath, BTreeSet<String>)>> {
-    for place in BY_RELEASE {
-        let place = TreePath::parse(place)?;
+fn by_release(set: &ModuleSet, tree: &Tree) -> Result<Option<(TreePath, BTreeSet<String>)>> {
+    for place in places(set)? {
         if let Some(folder) = tree.directory(&place) {
             let folders = folder.children.iter().filter(|(_, node)| matches!(node, Node::Directory(_)));
             return Ok(Some((place, folders.map(|(name, _)| name.clone()).collect())));
         }
     }
     Ok(None)
+}
+
+/// Where the source of an entry may keep modules by the kernel's release.
+pub(super) fn places(set: &ModuleSet) -> Result<Vec<TreePath>> {
+    if let Some(dir) = &set.dir {
+        return Ok(vec![dir.join("lib").join("modules")]);
+    }
+    Ok(BY_RELEASE.into_iter().map(TreePath::parse).collect::<Result<_, _>>()?)
 }
 
 /// What lies in the source's folder of firmware.
@@ -112,9 +138,7 @@ fn firmware(set: &ModuleSet, tree: &Tree, sources: &mut Sources) -> Result<()> {
         {
             let relative = &path.relative()[folder.relative().len()..];
             let to = TreePath::parse(&format!("{FIRMWARE}/{}", relative.trim_start_matches('/')))?;
-            if !sources.firmware.iter().any(|(there, other)| *there == to && other.digest() == content.digest()) {
-                sources.firmware.push((to, content.clone()));
-            }
+            sources.firmware.push((to, content.clone()));
         }
     }
     Ok(())

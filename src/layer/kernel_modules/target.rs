@@ -7,10 +7,11 @@ use anyhow::{Context, Result};
 use crate::failure::{Failure, Kind};
 use crate::format::modules_index::{Index, ModulePath};
 use crate::format::{compressed, module};
+use crate::host::interrupt;
 use crate::kmod::Facts;
-use crate::kmod::mapping::{self, Matcher};
+use crate::kmod::mapping;
 use crate::kmod::release::Release;
-use crate::plan::{KernelMatch, KernelModules};
+use crate::plan::{KernelMatch, ModuleSet};
 use crate::tree::{Content, Directory, LeafKind, Node, Tree, TreePath};
 
 /// Where kernels keep their modules.
@@ -26,7 +27,35 @@ pub struct Target<'a> {
     pub index: Index,
     /// The layers below.
     pub below: &'a Tree,
+    /// Where firmware lies beside that of the modules' own sources. None: nobody knows what the image has.
+    pub firmware: Option<Vec<&'a Tree>>,
     folder: TreePath,
+    /// Whether the index says what a module depends on: a package has no index before it is installed.
+    indexed: bool,
+}
+
+/// The release of the one kernel of a base that has been installed.
+///
+/// # Errors
+/// As [`Target::of`].
+pub fn release(below: &Tree) -> Result<Release> {
+    let has_index = |folder: &Directory| folder.children.contains_key("modules.dep");
+    Ok(only(below, has_index)?.0)
+}
+
+/// The one kernel whose folder of modules is as asked for.
+fn only(below: &Tree, fits: impl Fn(&Directory) -> bool) -> Result<(Release, TreePath)> {
+    let all = TreePath::parse(MODULES)?;
+    let fits = |node: &Node| matches!(node, Node::Directory(inner) if fits(inner));
+    let folders = below.directory(&all).into_iter().flat_map(|folder| &folder.children);
+    let names: Vec<_> = folders.filter(|(_, node)| fits(node)).map(|(name, _)| name.as_str()).collect();
+    let [name] = names[..] else {
+        let found = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        let what = format!("kernel modules: needed one kernel with modules in {MODULES}, found {found}");
+        return Err(Failure::new(Kind::Invalid, what).hint("add one kernel to the packages of the recipe").into());
+    };
+    let release = Release::parse(name).map_err(|unfit| Failure::new(Kind::Invalid, format!("{MODULES}: {unfit}")))?;
+    Ok((release, all.join(name)))
 }
 
 impl<'a> Target<'a> {
@@ -35,20 +64,57 @@ impl<'a> Target<'a> {
     /// # Errors
     /// [`Kind::Invalid`]: none, or several; an index that depmod did not write.
     pub fn of(below: &'a Tree) -> Result<Self> {
-        let all = TreePath::parse(MODULES)?;
-        let has_index = |node: &Node| matches!(node, Node::Directory(inner) if inner.children.contains_key("modules.dep"));
-        let folders = below.directory(&all).into_iter().flat_map(|folder| &folder.children);
-        let names: Vec<_> = folders.filter(|(_, node)| has_index(node)).map(|(name, _)| name.as_str()).collect();
-        let [name] = names[..] else {
-            let found = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-            let what = format!("kernel modules: needed one kernel with modules in {MODULES}, found {found}");
-            return Err(Failure::new(Kind::Invalid, what).hint("add one kernel to the packages of the recipe").into());
-        };
-        let release = Release::parse(name).map_err(|unfit| Failure::new(Kind::Invalid, format!("{MODULES}: {unfit}")))?;
-        let folder = all.join(name);
+        let (release, folder) = only(below, |folder| folder.children.contains_key("modules.dep"))?;
         let files = index_files(below.directory(&folder).context("a kernel without a folder")?)?;
         let index = Index::read(&files).with_context(|| format!("{folder}: the index of its modules"))?;
-        Ok(Self { release, index, below, folder })
+        Ok(Self { release, index, below, firmware: Some(vec![below]), folder, indexed: true })
+    }
+
+    /// Finds the one kernel of a package that was unpacked and not installed, or of a base.
+    ///
+    /// # Errors
+    /// As [`Target::of`].
+    pub fn of_package(below: &'a Tree) -> Result<Self> {
+        if release(below).is_ok() {
+            return Self::of(below);
+        }
+        let has_modules =
+            |folder: &Directory| folder.walk(TreePath::root()).any(|(path, _)| module::name_of(path.relative()).is_some());
+        let (release, folder) = only(below, has_modules)?;
+        let modules = below.directory(&folder).context("a kernel without a folder")?;
+        let paths = modules.walk(TreePath::root()).filter_map(|(path, node)| {
+            let is_module = matches!(node, Node::Leaf(_)) && module::name_of(path.relative()).is_some();
+            is_module.then(|| ModulePath::parse(path.relative()).with_context(|| folder.to_string()))
+        });
+        let index = Index::of_paths(paths.collect::<Result<Vec<_>>>()?);
+        Ok(Self { release, index, below, firmware: None, folder, indexed: false })
+    }
+
+    /// What those of the kernel's own modules say that use one of `changed`, which are no more what they were. `exports` says whether a
+    /// module exports anything: without an index that spares reading all modules for one that has no users.
+    ///
+    /// # Errors
+    /// Modules that cannot be read.
+    pub fn users(&self, changed: &BTreeSet<ModulePath>, exports: impl Fn(&str) -> bool) -> Result<Vec<Facts>> {
+        if changed.is_empty() {
+            return Ok(Vec::new());
+        }
+        let others = self.index.paths().filter(|path| !changed.contains(*path));
+        if self.indexed {
+            let uses = |path: &&ModulePath| {
+                let dependencies = self.index.dependencies(&path.name()).unwrap_or_default();
+                dependencies.iter().any(|dependency| changed.contains(*dependency))
+            };
+            return others.filter(uses).map(|path| self.facts(path)).collect();
+        }
+        let names: BTreeSet<_> = changed.iter().map(ModulePath::name).filter(|name| exports(name)).collect();
+        let mut users = Vec::new();
+        for path in others.filter(|_| !names.is_empty()) {
+            interrupt::check()?;
+            let facts = self.facts(path)?;
+            users.extend(facts.depends.iter().any(|name| names.contains(name)).then_some(facts));
+        }
+        Ok(users)
     }
 
     /// A path below the kernel's folder, in the image.
@@ -74,8 +140,12 @@ impl<'a> Target<'a> {
         Ok(content.bytes()?)
     }
 
-    /// The exports that come with the base.
+    /// The exports that come with the base: beside its modules, or in the kernel's headers.
     pub fn symvers(&self) -> Result<Option<Vec<u8>>> {
+        let headers = TreePath::parse(&format!("/usr/src/linux-headers-{}/Module.symvers", self.release))?;
+        if let Some(content) = self.below.file(&headers) {
+            return Ok(Some(content.bytes()?));
+        }
         for name in SYMVERS {
             if let Some(content) = self.file(name)? {
                 return Ok(Some(compressed::unpack_all(&content.bytes()?).with_context(|| format!("{}/{name}", self.folder))?));
@@ -100,8 +170,8 @@ impl<'a> Target<'a> {
     ///
     /// # Errors
     /// [`Kind::Invalid`]: the kernel has none of this name.
-    pub fn removed(&self, wanted: &KernelModules) -> Result<Vec<ModulePath>> {
-        let names: BTreeSet<_> = wanted.sets.iter().flat_map(|set| &set.remove).map(|name| module::canonical(name)).collect();
+    pub fn removed<'s>(&self, sets: impl IntoIterator<Item = &'s ModuleSet>) -> Result<Vec<ModulePath>> {
+        let names: BTreeSet<_> = sets.into_iter().flat_map(|set| &set.remove).map(|name| module::canonical(name)).collect();
         let path = |name: &String| {
             self.index.path(name).cloned().ok_or_else(|| {
                 let what = format!("in-tree-modules-to-remove: needed a module of {}, found {name:?}", self.release);
@@ -115,13 +185,7 @@ impl<'a> Target<'a> {
 
     /// Which of the mappings is for this kernel.
     pub fn choose<'m, T: Copy>(&self, mappings: impl IntoIterator<Item = (&'m KernelMatch, T)>) -> Result<Option<T>> {
-        let matcher = |kernel: &KernelMatch| match kernel {
-            // It matches everything.
-            KernelMatch::Any => Matcher::regexp(""),
-            KernelMatch::Literal(text) => Ok(Matcher::Literal(text.clone())),
-            KernelMatch::Regexp(pattern) => Matcher::regexp(pattern),
-        };
-        let mappings = mappings.into_iter().map(|(kernel, what)| Ok((matcher(kernel)?, what)));
+        let mappings = mappings.into_iter().map(|(kernel, what)| Ok((kernel.matcher()?, what)));
         let mappings = mappings.collect::<Result<Vec<_>>>()?;
         Ok(mapping::first(mappings.iter().map(|(matcher, what)| (matcher, *what)), &self.release))
     }

@@ -36,6 +36,20 @@ fn there_must_be_one_kernel() {
 }
 
 #[test]
+fn a_kernel_that_was_not_installed_has_no_index() {
+    let file = |path: &str| format!("/usr/lib/modules/6.12.1-amd64/{path}");
+    let (a, b) = (file("kernel/a.ko.xz"), file("kernel/fs/b-c.ko"));
+    let tree = overlay("kernel", &[(&a, ""), (&b, ""), (&file("modules.builtin"), "kernel/d.ko\n")]).tree;
+    assert!(Target::of(&tree).is_err());
+    let target = Target::of_package(&tree).unwrap();
+    let paths: Vec<_> = target.index.paths().map(|path| path.as_str()).collect();
+    assert_eq!((target.release.as_str(), paths), ("6.12.1-amd64", vec!["kernel/a.ko.xz", "kernel/fs/b-c.ko"]));
+    assert!(target.index.path("b_c").is_some() && target.built_in().unwrap().contains("d") && target.firmware.is_none());
+    // What is installed says what depends on what.
+    assert!(Target::of_package(&kernels(&["6.12.1-amd64"])).unwrap().firmware.is_some());
+}
+
+#[test]
 fn the_first_mapping_for_the_kernel_counts() {
     let tree = kernels(&["6.12.1-amd64"]);
     let target = Target::of(&tree).unwrap();
@@ -49,14 +63,7 @@ fn the_first_mapping_for_the_kernel_counts() {
     ] {
         assert_eq!(target.choose(mappings.iter().zip(0..)).unwrap(), chosen, "{mappings:?}");
     }
-    assert!(
-        target
-            .removed(&KernelModules {
-                sets: vec![ModuleSet { remove: vec!["x".into()], ..Default::default() }],
-                ..Default::default()
-            })
-            .is_err()
-    );
+    assert!(target.removed(&[ModuleSet { remove: vec!["x".into()], ..Default::default() }]).is_err());
 }
 
 #[test]

@@ -118,8 +118,14 @@ fn packages(
         _ => {}
     }
     let keyring = debian.keyring.as_ref().map(|path| inputs.recipe.local(path));
-    let question =
-        Question { architecture: inputs.architecture, base: base.clone(), mirror: debian.mirror.clone(), keyring, headers };
+    let question = Question {
+        architecture: inputs.architecture,
+        base: base.clone(),
+        mirror: debian.mirror.clone(),
+        keyring,
+        headers,
+        prefer: None,
+    };
     let mut answer = inputs.resolver.packages(&question)?;
     answer.packages.sort_by(|a, b| a.name.cmp(&b.name));
     let packages = match (mode, same) {

@@ -35,8 +35,14 @@ pub(super) fn examine(written: &Written, recipe: &Recipe, findings: &mut Finding
     for path in sources.chain(networks).filter(|path| !path.starts_with('/')) {
         file(path, recipe, findings, true);
     }
-    let modules = written.kernel_modules.iter();
-    let modules = modules.flat_map(|module| module.path.iter().chain(module.kernel_mappings.iter().map(|mapping| &mapping.path)));
+    let modules = || written.kernel_modules.iter();
+    let debs = modules()
+        .flat_map(|module| module.deb.iter().chain(module.kernel_mappings.iter().filter_map(|mapping| mapping.deb.as_ref())));
+    for path in debs.filter(|path| !path.starts_with('/')) {
+        file(path, recipe, findings, false);
+    }
+    let modules = modules()
+        .flat_map(|module| module.path.iter().chain(module.kernel_mappings.iter().filter_map(|mapping| mapping.path.as_ref())));
     for path in modules.filter(|path| !path.starts_with('/')) {
         if let Err(overlay::Unfit { list }) = overlay::names(&recipe.local(path)) {
             for why in list {

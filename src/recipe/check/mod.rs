@@ -76,7 +76,7 @@ impl Checker<'_> {
             agent,
             files,
             kernel_args: Vec::new(),
-            kernel_modules: self.kernel_modules(&written.kernel_modules),
+            kernel_modules: self.kernel_modules(&written.kernel_modules, base.debian().is_some()),
             module_proof: self.module_proof(&written.kernel, &written.kernel_modules),
             tuned: written.tuned.as_ref().map(|tuned| self.tuned(tuned, &base)),
             settings,

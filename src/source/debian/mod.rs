@@ -6,10 +6,12 @@
 pub mod control;
 mod fetch;
 mod mirror;
+mod named;
 mod resolve;
 mod root;
 
 pub use fetch::fetch;
+pub use named::named;
 pub use resolve::{Request, Resolved, resolve};
 
 #[cfg(test)]

@@ -33,6 +33,8 @@ pub struct Request {
     pub keyring: Option<PathBuf>,
     /// Whether the headers of each kernel are looked up, too.
     pub headers: bool,
+    /// Another archive of the mirror, whose packages win: `trixie-backports`.
+    pub prefer: Option<String>,
 }
 
 /// Debian's answer.
@@ -87,7 +89,7 @@ fn headers(packages: &[LockedPackage], lists: &[List]) -> Result<Vec<LockedPacka
 }
 
 /// Refuses words that are no suite, component or package: apt would read some of them as something else (`name-`, `-o`, `?pattern`).
-fn check(request: &Request) -> Result<()> {
+pub(super) fn check(request: &Request) -> Result<()> {
     let word = |text: &str| {
         text.starts_with(|c: char| c.is_ascii_alphanumeric())
             && text.chars().all(|c| c.is_ascii_alphanumeric() || "-._/".contains(c))
@@ -98,6 +100,7 @@ fn check(request: &Request) -> Result<()> {
             && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c))
     };
     let bad = std::iter::once(("suite", &request.suite))
+        .chain(request.prefer.iter().map(|text| ("suite", text)))
         .chain(request.components.iter().map(|text| ("component", text)))
         .find(|(_, text)| !word(text))
         .or_else(|| request.packages.iter().map(|text| ("package", text)).find(|(_, text)| !package(text)));
@@ -110,7 +113,7 @@ fn check(request: &Request) -> Result<()> {
 }
 
 /// The suite's archives. The first must be there; the others are read where the mirror has them.
-fn archives(request: &Request, root: &Root, mirrors: &Mirrors) -> Result<Vec<Archive>> {
+pub(super) fn archives(request: &Request, root: &Root, mirrors: &Mirrors) -> Result<Vec<Archive>> {
     let suite = &request.suite;
     let mut archives = vec![Archive { mirror: mirrors.main.clone(), name: suite.clone() }];
     if !has_archive(root, &mirrors.main, suite)? {
@@ -129,16 +132,23 @@ fn archives(request: &Request, root: &Root, mirrors: &Mirrors) -> Result<Vec<Arc
             }
         }
     }
+    if let Some(name) = &request.prefer {
+        if !has_archive(root, &mirrors.main, name)? {
+            let what = format!("{}: this mirror has no suite {name} (no dists/{name}/InRelease)", mirrors.main);
+            return Err(Failure::new(Kind::Input, what).hint("name a suite that it has").into());
+        }
+        archives.push(Archive { mirror: mirrors.main.clone(), name: name.clone() });
+    }
     Ok(archives)
 }
 
 /// The list of packages of one archive's component.
-struct List {
+pub(super) struct List {
     archive: String,
     text: String,
 }
 
-fn lists(root: &Root) -> Result<Vec<List>> {
+pub(super) fn lists(root: &Root) -> Result<Vec<List>> {
     let format = "$(RELEASE)\t$(FILENAME)";
     let output = root.cmd("apt-get").args(["indextargets", "--format", format, "Created-By: Packages"]).run()?;
     let targets = String::from_utf8_lossy(&output.stdout);
@@ -153,7 +163,7 @@ fn lists(root: &Root) -> Result<Vec<List>> {
 }
 
 /// Fails when a package of `wanted` is in no list, and says which names are near.
-fn known(wanted: &[String], lists: &[List]) -> Result<()> {
+pub(super) fn known(wanted: &[String], lists: &[List]) -> Result<()> {
     let mut known = BTreeSet::new();
     for stanza in lists.iter().flat_map(|list| stanzas(&list.text)) {
         known.extend(stanza.get("Package"));
@@ -181,7 +191,7 @@ fn nearest(name: &str, known: &BTreeSet<&str>) -> String {
 
 /// A file that apt would fetch.
 #[derive(Debug, PartialEq, Eq)]
-struct Chosen {
+pub(super) struct Chosen {
     /// With %-escapes undone.
     uri: String,
     size: u64,
@@ -189,9 +199,11 @@ struct Chosen {
 
 /// Asks apt which packages together give the essential ones and those wanted.
 fn choose(request: &Request, root: &Root) -> Result<Vec<Chosen>> {
+    let prefer = request.prefer.as_deref().map(|name| ["-t", name]);
     let essential = format!("?narrow(?architecture({}),?essential)", request.architecture);
     let output = root
         .cmd("apt-get")
+        .args(prefer.iter().flatten())
         .args(["-qq", "--print-uris", "--reinstall", "install", "--", &essential])
         .args(&request.packages)
         .run()
@@ -209,7 +221,7 @@ fn choose(request: &Request, root: &Root) -> Result<Vec<Chosen>> {
 }
 
 /// Reads `'URI' NAME SIZE HASH`.
-fn read_uri(line: &str) -> Option<Chosen> {
+pub(super) fn read_uri(line: &str) -> Option<Chosen> {
     let (uri, rest) = line.strip_prefix('\'')?.split_once("' ")?;
     let size = rest.split(' ').nth(1)?.parse().ok()?;
     Some(Chosen { uri: unescape(uri), size })
@@ -230,7 +242,7 @@ fn unescape(uri: &str) -> String {
 }
 
 /// Finds what the lists say of each chosen file.
-fn describe(chosen: &[Chosen], lists: &[List]) -> Result<Vec<LockedPackage>> {
+pub(super) fn describe(chosen: &[Chosen], lists: &[List]) -> Result<Vec<LockedPackage>> {
     let last = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
     let mut open: HashMap<String, &Chosen> = chosen.iter().map(|file| (last(&file.uri), file)).collect();
     let mut packages = Vec::new();
@@ -359,6 +371,7 @@ mod tests {
             mirror: None,
             keyring: None,
             headers: false,
+            prefer: None,
         };
         check(&request).unwrap();
         for bad in ["-oAPT::Get::Simulate=1", "?essential", "a b", "a=1", "a/sid", "A", "", "a"] {

@@ -83,6 +83,7 @@ impl Archive {
             mirror: Some(format!("file://{}", self.path("debian").display())),
             keyring: Some(self.keyring()),
             headers: false,
+            prefer: None,
         }
     }
 }
