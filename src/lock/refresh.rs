@@ -129,6 +129,7 @@ pub fn refresh(inputs: Inputs<'_>, previous: Option<&Lock>, mode: &Mode) -> Resu
         update_client,
         overlays,
         kernel_modules: kernel_modules(inputs)?,
+        tuned: tuned(inputs)?,
         kernel: None,
         module_images: Vec::new(),
         module_packages: Vec::new(),

@@ -64,6 +64,7 @@ impl Kernel {
             mirror: base.mirror.clone(),
             keyring: base.keyring.as_ref().map(|path| recipe.local(path)),
             headers: false,
+            prefer: None,
         })
     }
 

@@ -8,6 +8,7 @@ use super::*;
 use crate::artefact::Output;
 use crate::commit::fixture::{base, image, info, layer, overlay, written};
 use crate::commit::{self, ObjectKind};
+use crate::digest::Digest;
 use crate::format::oci::{Config, Manifest, parse_digest};
 use crate::host::cmd::Cmd;
 use crate::progress::Quiet;
