@@ -5,7 +5,7 @@
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 
-use gptman::{GPT, GPTPartitionEntry};
+use gptman::{GPT, GPTHeader, GPTPartitionEntry};
 use uuid::{Uuid, uuid};
 
 use super::bytes::{Bytes, Cursor};
@@ -26,6 +26,10 @@ pub const TYPE_ROOT_ARM64: Uuid = uuid!("b921b045-1df0-41c3-af44-4c6f280d3fae");
 const NAME_MAX: usize = 36;
 /// Bytes of the array of partitions: 128 of 128.
 const ARRAY_LEN: u64 = 128 * 128;
+/// Bytes of an entry that gptman can read. The specification knows longer ones, which nobody writes.
+const ENTRY_LEN: u32 = 128;
+/// Entries that are read at most.
+const ENTRIES_MAX: u32 = 4096;
 
 /// One partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +81,18 @@ pub enum GptError {
     /// There is no table, or it is damaged and so is its copy.
     #[error("no partition table: {0}")]
     None(#[source] gptman::Error),
+    /// A header, whose checksum is right, describes a strange array.
+    #[error(
+        "partition table: needed at most {ENTRIES_MAX} entries of {ENTRY_LEN} bytes on the disk, found {count} of {len} from sector {sector} on"
+    )]
+    Array {
+        /// Of entries.
+        count: u32,
+        /// Of each, in bytes.
+        len: u32,
+        /// Where they begin.
+        sector: u64,
+    },
     /// Partitions overlap, are equal, or do not fit the disk.
     #[error("partition table for a disk of {disk_size} bytes")]
     Table {
@@ -129,9 +145,10 @@ pub fn layout(table: &Table) -> Result<Extents, GptError> {
 /// The table of the disk `disk`, whatever its sector size; its copy where the first one is damaged.
 ///
 /// # Errors
-/// [`GptError::None`]; [`GptError::Table`] when a partition does not lie on the disk.
+/// [`GptError::None`]; [`GptError::Array`]; [`GptError::Table`] when a partition does not lie on the disk.
 pub fn read(disk: &Arc<dyn Bytes>) -> Result<Table, GptError> {
     let disk_size = disk.len();
+    look_at_headers(disk)?;
     let gpt = GPT::find_from(&mut Cursor::new(Arc::clone(disk))).map_err(GptError::None)?;
     let refused = |source| GptError::Table { disk_size, source };
     let mut partitions = Vec::new();
@@ -151,6 +168,24 @@ pub fn read(disk: &Arc<dyn Bytes>) -> Result<Table, GptError> {
     partitions.sort_by_key(|partition| partition.start);
     let id = Uuid::from_bytes_le(gpt.header.disk_guid);
     Ok(Table { sector_size: u32::try_from(gpt.sector_size).unwrap_or_default(), disk_size, id, partitions })
+}
+
+/// Refuses what gptman takes for granted: it would panic, or ask for all memory.
+fn look_at_headers(disk: &Arc<dyn Bytes>) -> Result<(), GptError> {
+    let mut cursor = Cursor::new(Arc::clone(disk));
+    for sector in [512, 4096] {
+        let last = (disk.len() / sector).saturating_sub(1);
+        for place in [1, last] {
+            let found = cursor.seek(SeekFrom::Start(place * sector)).ok().and_then(|_| GPTHeader::read_from(&mut cursor).ok());
+            let Some(header) = found else { continue };
+            let (count, len, begin) =
+                (header.number_of_partition_entries, header.size_of_partition_entry, header.partition_entry_lba);
+            if len != ENTRY_LEN || count > ENTRIES_MAX || begin > last {
+                return Err(GptError::Array { count, len, sector: begin });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A disk of which only both ends can be written: where the table and its copy stand.
@@ -253,6 +288,50 @@ mod tests {
         file.set_len(extents.len()).unwrap();
         extents.write_to(&file, 0, |_| Ok(())).unwrap();
         file
+    }
+
+    #[test]
+    fn an_array_that_nobody_writes_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let image = folder.path().join("disk");
+        write(&layout(&table(512)).unwrap(), &image);
+        for (change, told) in [
+            ((|header| header.size_of_partition_entry = 256) as fn(&mut GPTHeader), "found 128 of 256 from sector 2 on"),
+            (|header| header.size_of_partition_entry = 0, "found 128 of 0 from sector 2 on"),
+            (|header| header.number_of_partition_entries = u32::MAX, "found 4294967295 of 128 from sector 2 on"),
+            (|header| header.partition_entry_lba = u64::MAX, "found 128 of 128 from sector 18446744073709551615 on"),
+        ] {
+            let mut file = File::options().read(true).write(true).open(&image).unwrap();
+            file.seek(SeekFrom::Start(512)).unwrap();
+            let mut header = GPTHeader::read_from(&mut file).unwrap();
+            let good = header.clone();
+            change(&mut header);
+            header.update_crc32_checksum();
+            file.write_all_at(&bytes_of(&header), 512).unwrap();
+            let disk: Arc<dyn Bytes> = Arc::new(Opened::new(File::open(&image).unwrap()).unwrap());
+            assert!(read(&disk).unwrap_err().to_string().ends_with(told), "{told}");
+            file.write_all_at(&bytes_of(&good), 512).unwrap();
+            read(&disk).unwrap();
+        }
+    }
+
+    /// As the specification lays it out.
+    fn bytes_of(header: &GPTHeader) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        bytes.extend(header.signature);
+        bytes.extend(header.revision);
+        bytes.extend(header.header_size.to_le_bytes());
+        bytes.extend(header.crc32_checksum.to_le_bytes());
+        bytes.extend(header.reserved);
+        for lba in [header.primary_lba, header.backup_lba, header.first_usable_lba, header.last_usable_lba] {
+            bytes.extend(lba.to_le_bytes());
+        }
+        bytes.extend(header.disk_guid);
+        bytes.extend(header.partition_entry_lba.to_le_bytes());
+        for number in [header.number_of_partition_entries, header.size_of_partition_entry, header.partition_entry_array_crc32] {
+            bytes.extend(number.to_le_bytes());
+        }
+        bytes
     }
 
     #[test]
