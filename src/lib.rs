@@ -21,13 +21,13 @@
 //! | [`sysroot`] | the trees of a disk with one deployment |
 //! | [`artefact`] | what is shipped: raw disk, qcow2, OCI image, manifest |
 //! | [`registry`] | sends OCI images and their signatures to a registry |
-//! | [`sign`] | signs commits and OCI images, and verifies their signatures |
+//! | [`sign`] | signs commits, OCI images and kernel modules, and verifies signatures |
 //! | [`inspect`] | what an artefact says of itself, read from its bytes |
 //! | [`vm`] | runs images in QEMU, for `boot`, `test` and the cases in `qemu-tests/` |
 //! | **leaves** | **know nothing of recipes** |
 //! | [`architecture`], [`digest`], [`failure`] | words that everything speaks |
 //! | [`tree`] | files in memory, as an image has them; tar and text in and out |
-//! | [`format`](mod@format) | byte formats: ext4, FAT, GPT, qcow2, boot entries, OCI documents, kernel modules and their index |
+//! | [`format`](mod@format) | byte formats: ext4, FAT, GPT, qcow2, boot entries, OCI documents, kernel modules and their index, initramfs |
 //! | [`store`] | the cache: blobs by digest, folders by the hash of what they are made from |
 //! | [`host`] | the machine that builds: programs, interrupts, space |
 //! | [`progress`] | what happens, as typed events to one sink |

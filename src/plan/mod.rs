@@ -6,6 +6,7 @@ mod diff;
 mod explain;
 mod json;
 mod resolve;
+mod signer;
 
 use std::collections::BTreeMap;
 
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::architecture::Architecture;
 use crate::digest::Digest;
+use crate::format::packed::Packing;
 use crate::lock::{LockedImage, LockedPackage};
 use crate::tree::TreePath;
 
@@ -21,6 +23,7 @@ pub use diff::diff;
 pub use explain::explain;
 pub use json::BadPlan;
 pub use resolve::{StaleLock, resolve};
+pub use signer::ModuleSigner;
 
 /// The version of the plan's JSON, and of the rules by which a plan becomes bytes: whatever changes them changes this.
 pub const VERSION: u32 = 1;
@@ -157,6 +160,12 @@ pub struct ModuleSet {
     pub firmware: Option<TreePath>,
     /// Loaded at boot, in this order.
     pub load: Vec<String>,
+    /// Loaded in the initramfs, in this order.
+    pub load_early: Vec<String>,
+    /// Who signs them. None: they stay as they are.
+    pub sign: Option<ModuleSigner>,
+    /// How they are packed. None: as the kernel's own.
+    pub compress: Option<Packing>,
     /// Module to parameters.
     pub parameters: BTreeMap<String, String>,
     /// Never loaded for a device.

@@ -6,13 +6,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::{
-    Base, FileContent, FileSpec, KernelModules, Key, Layer, LayerContent, ModuleMapping, ModuleSet, Plan, Trust, VERSION,
+    Base, FileContent, FileSpec, KernelModules, Key, Layer, LayerContent, ModuleMapping, ModuleSet, ModuleSigner, Plan, Trust,
+    VERSION,
 };
 use crate::architecture::Architecture;
 use crate::failure::{Failure, Kind};
 use crate::layer::kernel_modules::blacklist_argument;
 use crate::lock::{LockedBase, LockedDebian, LockedFile, LockedPackage, Section};
-use crate::recipe::{Content, Debian, KernelModule, Origin, Recipe, defaults};
+use crate::recipe::{Content, Debian, KernelModule, ModuleSign, Origin, Recipe, defaults};
 use crate::sign::simple;
 
 /// The lock does not know an input of the recipe, or knows another one.
@@ -180,7 +181,9 @@ fn kernel_modules(recipe: &Recipe, lock: &Section) -> Result<Option<Layer>, Stri
     let set = |module: &KernelModule| {
         let mappings = module.mappings.iter();
         let mappings = mappings.map(|(kernel, path)| Ok(ModuleMapping { kernel: kernel.clone(), digest: tree(path)? }));
-        Ok::<_, String>(ModuleSet { mappings: mappings.collect::<Result<_, String>>()?, ..module.set.clone() })
+        let signer = |sign: &ModuleSign| Ok::<_, String>(ModuleSigner { certificate: blob(&sign.certificate)?, hash: sign.hash });
+        let sign = module.sign.as_ref().map(signer).transpose()?;
+        Ok::<_, String>(ModuleSet { mappings: mappings.collect::<Result<_, String>>()?, sign, ..module.set.clone() })
     };
     let content = KernelModules {
         sets: recipe.kernel_modules.iter().map(set).collect::<Result<_, _>>()?,

@@ -188,7 +188,8 @@ impl Loader<'_> {
         let keys = written.sign.commit.as_mut().into_iter().chain(written.sign.image.as_mut());
         let base = written.base.path.as_mut();
         let modules = written.kernel_modules.iter_mut().flat_map(|module| {
-            module.path.as_mut().into_iter().chain(module.kernel_mappings.iter_mut().map(|mapping| &mut mapping.path))
+            let mappings = module.kernel_mappings.iter_mut().map(|mapping| &mut mapping.path);
+            module.path.as_mut().into_iter().chain(mappings).chain(module.sign.as_mut().map(|sign| &mut sign.certificate))
         });
         let kernel = written.kernel.symvers.as_mut().into_iter().chain(&mut written.kernel.module_keys);
         let paths = overlays.chain(files).chain(networks).chain(keys).chain(written.agent.path.as_mut());

@@ -2,10 +2,13 @@
 //! modprobe reads. Nothing of the target runs.
 //!
 //! ```text
-//! (trees of modules, layers below) --target--> the kernel     --source--> [Found]     --proof--> what stands in the way
-//!                                                              --index--> modules.dep ...     --settings--> modprobe.d, modules-load.d
+//! (trees of modules, layers below) --target--> the kernel     --source--> [Found] --finish--> [Found], signed and packed
+//!     --proof--> what stands in the way     --index--> modules.dep ...     --settings--> modprobe.d, modules-load.d
+//!     --early--> the base's initramfs with an archive behind it
 //! ```
 
+mod early;
+mod finish;
 mod index;
 mod proof;
 mod settings;
@@ -19,6 +22,7 @@ use anyhow::{Context, Result};
 use crate::format::modules_index::ModulePath;
 use crate::plan::{Base, KernelModules, Plan};
 use crate::progress::Sink;
+use crate::sign::ModuleSigners;
 use crate::source::{Network, debian};
 use crate::store::Store;
 use crate::tree::{Content, Meta, Tree, TreePath};
@@ -31,6 +35,8 @@ pub use settings::blacklist_argument;
 pub const REPORT: &str = "/usr/lib/basalt/kernel-modules.json";
 /// Where depmod and modprobe look before they look at the kernel's own modules.
 const FOLDER: &str = "updates";
+/// Where libostree looks for the initramfs, below the kernel's folder.
+const INITRAMFS: &str = "initramfs.img";
 
 /// What the layer brings, and what of the layers below it takes the place of.
 #[derive(Debug)]
@@ -51,14 +57,16 @@ struct Found {
     content: Content,
 }
 
-/// The layer of `wanted` over the merged tree `below`.
+/// The layer of `wanted` over the merged tree `below`; `signers` have the keys, where modules are to be signed.
 ///
 /// # Errors
 /// [`crate::failure::Kind::Verification`]: a module that the kernel would not load, every reason of each; no modules for this kernel.
-/// [`crate::failure::Kind::Invalid`]: layers below without a kernel, or without what the proof needs.
-pub fn produce(wanted: &KernelModules, below: &Tree, store: &Store) -> Result<Produced> {
+/// [`crate::failure::Kind::Invalid`]: layers below without a kernel, or without what the proof needs. [`crate::failure::Kind::Input`]: nobody
+/// has a key.
+pub fn produce(wanted: &KernelModules, below: &Tree, store: &Store, signers: &ModuleSigners) -> Result<Produced> {
     let target = Target::of(below)?;
-    let sources = source::all(wanted, &target, store)?;
+    let mut sources = source::all(wanted, &target, store)?;
+    finish::all(wanted, &target, &mut sources, store, signers)?;
     let removed = target.removed(wanted)?;
     let proven = proof::prove(wanted, &target, &sources, &removed, store)?;
     let mut produced = Produced { tree: Tree::new(), removals: Vec::new() };
@@ -71,12 +79,17 @@ pub fn produce(wanted: &KernelModules, below: &Tree, store: &Store) -> Result<Pr
     for path in &removed {
         produced.removals.push(target.path(path.as_str())?);
     }
-    for (name, bytes) in index::extended(&target, &sources.modules, &removed)? {
+    let index = index::extended(&target, &sources.modules, &removed)?;
+    for (name, bytes) in index.files()? {
         let path = target.path(&name)?;
         if below.get(&path).is_some() {
             produced.removals.push(path.clone());
         }
         produced.put(&path, Content::from_bytes(bytes))?;
+    }
+    if let Some(early) = early::extended(wanted, &target, &sources, &removed, &index, store)? {
+        produced.removals.push(early.replaced);
+        produced.tree.put_file(&target.path(INITRAMFS)?, early.meta, early.content)?;
     }
     for (path, text) in settings::files(wanted) {
         produced.put(&TreePath::parse(&path)?, Content::from_bytes(text.into_bytes()))?;

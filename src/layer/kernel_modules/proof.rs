@@ -17,8 +17,9 @@ use crate::host::interrupt;
 use crate::kmod::{self, Facts, Finding, Kernel, Keyring, Signed, Symbols};
 use crate::layer::agent::blob;
 use crate::plan::KernelModules;
+use crate::sign::KnownSignature;
 use crate::store::Store;
-use crate::tree::TreePath;
+use crate::tree::{Content, TreePath};
 
 /// So many reasons are told for one module.
 const TOLD: usize = 5;
@@ -37,6 +38,9 @@ pub struct Proven {
     /// Whose signature it has, when that is a key which the kernel trusts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signed_by: Option<String>,
+    /// The signature that it got while the image was built.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<KnownSignature>,
     /// What stands in its way and the recipe allows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allowed: Vec<String>,
@@ -70,7 +74,7 @@ pub fn prove(
     let all: Vec<_> = facts.iter().chain(&users).cloned().collect();
     let mut findings = kmod::prove(&kernel, &all);
     for (facts, findings) in facts.iter().zip(&mut findings) {
-        let missing = facts.firmware.iter().filter(|name| !has_firmware(target, sources, name));
+        let missing = facts.firmware.iter().filter(|name| !is_pattern(name) && firmware(target, sources, name).is_none());
         findings.extend(missing.map(|name| Finding::Firmware { file: name.clone() }));
     }
     let mut proven = Vec::new();
@@ -97,14 +101,19 @@ pub fn prove(
                 _ => None,
             };
             let allowed = allowed.iter().map(ToString::to_string).collect();
-            proven.push(Proven { name: facts.name.clone(), path: facts.path.clone(), signed_by, allowed });
+            let (name, path) = (facts.name.clone(), facts.path.clone());
+            proven.push(Proven { signature: sources.signatures.get(&path).cloned(), name, path, signed_by, allowed });
         }
     }
     if count > 0 {
         let what = format!("the kernel {} would not load {count} of {} modules:{wrong}", target.release, all.len());
-        return Err(Failure::new(Kind::Verification, what)
-            .hint("build them for this kernel; what must be as it is, name in `allow` of its [[kernel-module]]")
-            .into());
+        let distrusted = all.iter().any(|facts| matches!(facts.signed, Signed::Stranger(_)));
+        let hint = if distrusted && wanted.sets.iter().any(|set| set.sign.is_some()) {
+            "nodes trust a key of their owner's (MOK) once it is enrolled: name its certificate in `kernel.module-keys`, too"
+        } else {
+            "build them for this kernel; what must be as it is, name in `allow` of its [[kernel-module]]"
+        };
+        return Err(Failure::new(Kind::Verification, what).hint(hint).into());
     }
     proven.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(proven)
@@ -192,14 +201,17 @@ fn users(target: &Target<'_>, facts: &[Facts], removed: &[ModulePath]) -> Result
     target.index.paths().filter(uses).map(|path| target.facts(path)).collect()
 }
 
-/// Whether the image has a file that a module may ask for, perhaps packed as the kernel unpacks it. A name with `*` means one of many.
-fn has_firmware(target: &Target<'_>, sources: &Sources, name: &str) -> bool {
-    if name.contains(['*', '?', '[']) {
-        return true;
-    }
+/// Whether a name of firmware means one of many.
+pub fn is_pattern(name: &str) -> bool {
+    name.contains(['*', '?', '['])
+}
+
+/// The file of the image that a module may ask for by `name`, perhaps packed as the kernel unpacks it: where it lies, and what it holds.
+pub fn firmware(target: &Target<'_>, sources: &Sources, name: &str) -> Option<(TreePath, Content)> {
     let places = FIRMWARE.iter().flat_map(|folder| PACKED.iter().map(move |ending| format!("{folder}/{name}{ending}")));
-    places
-        .into_iter()
-        .filter_map(|path| TreePath::parse(&path).ok())
-        .any(|path| target.below.get(&path).is_some() || sources.firmware.iter().any(|(brought, _)| *brought == path))
+    places.into_iter().filter_map(|path| TreePath::parse(&path).ok()).find_map(|path| {
+        let brought = sources.firmware.iter().find(|(brought, _)| *brought == path).map(|(_, content)| content.clone());
+        let found = brought.or_else(|| target.below.file(&target.real(&path)?).cloned())?;
+        Some((path, found))
+    })
 }

@@ -3,7 +3,7 @@
 //! A source is a tree of modules: in KMM's layout (`opt/lib/modules/RELEASE/*.ko`), as packages lay them out
 //! (`[usr/]lib/modules/RELEASE/...`), or any folder with modules for one kernel.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 
@@ -14,6 +14,7 @@ use crate::format::module;
 use crate::format::modules_index::ModulePath;
 use crate::layer::overlay;
 use crate::plan::{KernelModules, ModuleSet};
+use crate::sign::KnownSignature;
 use crate::store::Store;
 use crate::tree::{Content, LeafKind, Node, Tree, TreePath};
 
@@ -28,6 +29,8 @@ pub struct Sources {
     pub modules: Vec<Found>,
     /// Path in the image, and content.
     pub firmware: Vec<(TreePath, Content)>,
+    /// What was signed here, by the module's path.
+    pub signatures: BTreeMap<String, KnownSignature>,
 }
 
 /// Reads the sources for the kernel of `target`.
@@ -35,7 +38,7 @@ pub struct Sources {
 /// # Errors
 /// [`Kind::Verification`]: nothing there is for this kernel. [`Kind::Invalid`]: two modules of one source have one file name.
 pub fn all(wanted: &KernelModules, target: &Target<'_>, store: &Store) -> Result<Sources> {
-    let mut sources = Sources { modules: Vec::new(), firmware: Vec::new() };
+    let mut sources = Sources { modules: Vec::new(), firmware: Vec::new(), signatures: BTreeMap::new() };
     for (number, set) in wanted.sets.iter().enumerate() {
         let Some(digest) = target.choose(set.mappings.iter().map(|mapping| (&mapping.kernel, mapping.digest)))? else {
             let what = format!("kernel module {}: no mapping is for the kernel {}", set.name, target.release);

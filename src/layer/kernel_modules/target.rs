@@ -15,6 +15,8 @@ use crate::tree::{Content, Directory, LeafKind, Node, Tree, TreePath};
 
 /// Where kernels keep their modules.
 const MODULES: &str = "/usr/lib/modules";
+/// So many links are followed.
+const LINKS: usize = 40;
 /// Where a base may keep its kernel's exports: below the kernel's folder.
 const SYMVERS: [&str; 5] = ["symvers.xz", "symvers.gz", "symvers.zst", "symvers", "build/Module.symvers"];
 
@@ -59,6 +61,26 @@ impl<'a> Target<'a> {
     /// A file below the kernel's folder.
     pub fn file(&self, relative: &str) -> Result<Option<&'a Content>> {
         Ok(self.below.file(&self.path(relative)?))
+    }
+
+    /// Where a path of the layers below leads, when links lie on its way. None where they turn in a circle, or out of the tree.
+    pub fn real(&self, path: &TreePath) -> Option<TreePath> {
+        let mut path = path.clone();
+        for _ in 0..LINKS {
+            let mut at = TreePath::root();
+            let parts: Vec<_> = path.parts().map(str::to_owned).collect();
+            let link = parts.iter().enumerate().find_map(|(index, part)| {
+                let parent = at.clone();
+                at = parent.join(part);
+                let Node::Leaf(leaf) = self.below.get(&at)? else { return None };
+                let LeafKind::Symlink(target) = &leaf.kind else { return None };
+                let begin = if target.starts_with('/') { String::new() } else { parent.relative().to_owned() };
+                Some(format!("{begin}/{target}/{}", parts[index + 1..].join("/")))
+            });
+            let Some(next) = link else { return Some(path) };
+            path = normal(&next)?;
+        }
+        None
     }
 
     /// The kernel image itself: where it lies in a tree that is not yet a commit, or in one.
@@ -125,6 +147,19 @@ impl<'a> Target<'a> {
         let mappings = mappings.collect::<Result<Vec<_>>>()?;
         Ok(mapping::first(mappings.iter().map(|(matcher, what)| (matcher, *what)), &self.release))
     }
+}
+
+/// A path without `.` and `..`. None where it climbs out of the tree.
+fn normal(text: &str) -> Option<TreePath> {
+    let mut path = TreePath::root();
+    for part in text.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => path = path.split_last()?.0,
+            part => path = path.join(part),
+        }
+    }
+    Some(path)
 }
 
 /// The files of depmod, and what it reads beside modules.

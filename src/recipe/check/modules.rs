@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::super::place::Placed;
-use super::super::{KernelModule, ModuleProof, names, written};
+use super::super::{KernelModule, ModuleProof, ModuleSign, names, written};
 use super::Checker;
 use crate::format::module::canonical;
 use crate::plan::{KernelMatch, ModuleSet};
@@ -22,13 +22,20 @@ impl Checker<'_> {
                 mappings: Vec::new(),
                 firmware: module.firmware.as_ref().and_then(|path| self.target("kernel-module.firmware", path)),
                 load: self.modules("load", &module.load),
+                load_early: self.modules("load-early", &module.load_early),
+                sign: None,
+                compress: module.compress.as_ref().map(|packing| packing.value),
                 parameters: Default::default(),
                 blacklist: self.modules("blacklist", &module.blacklist),
                 remove: self.modules("in-tree-modules-to-remove", &module.in_tree_modules_to_remove),
                 allow: self.list("kernel-module.allow", &module.allow, names::finding),
             };
             let parameters = self.parameters(module);
-            modules.push(KernelModule { name, mappings: self.mappings(module), set: ModuleSet { parameters, ..set } });
+            let sign = module.sign.as_ref().map(|sign| ModuleSign {
+                certificate: sign.certificate.value.clone(),
+                hash: sign.hash.as_ref().map(|hash| hash.value),
+            });
+            modules.push(KernelModule { name, mappings: self.mappings(module), sign, set: ModuleSet { parameters, ..set } });
         }
         modules
     }
