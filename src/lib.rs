@@ -22,7 +22,7 @@
 //! | [`artefact`] | what is shipped: raw disk, qcow2, OCI image, manifest |
 //! | [`prebuild`] | kernel modules built from source, for the kernel of a recipe |
 //! | [`registry`] | sends OCI images and their signatures to a registry |
-//! | [`sign`] | signs commits and OCI images, and verifies their signatures |
+//! | [`sign`] | signs commits, OCI images and kernel modules, and verifies signatures |
 //! | [`inspect`] | what an artefact says of itself, read from its bytes |
 //! | [`import`] | documents of other programs as parts of a recipe |
 //! | [`preflight`] | whether a recipe's kernel modules fit another kernel |
@@ -30,7 +30,7 @@
 //! | **leaves** | **know nothing of recipes** |
 //! | [`architecture`], [`digest`], [`failure`] | words that everything speaks |
 //! | [`tree`] | files in memory, as an image has them; tar and text in and out |
-//! | [`format`](mod@format) | byte formats: ext4, FAT, GPT, qcow2, boot entries, OCI documents, kernel modules and their index |
+//! | [`format`](mod@format) | byte formats: ext4, FAT, GPT, qcow2, boot entries, OCI documents, kernel modules and their index, initramfs |
 //! | [`store`] | the cache: blobs by digest, folders by the hash of what they are made from |
 //! | [`host`] | the machine that builds: programs, interrupts, space |
 //! | [`progress`] | what happens, as typed events to one sink |

@@ -18,7 +18,7 @@ use crate::layer::{self, Layer};
 use crate::lock::{OVERLAY_KIND, TREE_KIND};
 use crate::plan::{Base, FileContent, Format, LayerContent, Plan};
 use crate::progress::{Sink, Stage, Unit};
-use crate::sign;
+use crate::sign::{self, ModuleSigners};
 use crate::source::Network;
 use crate::store::Store;
 use crate::sysroot::{self, Sysroot};
@@ -34,11 +34,20 @@ pub struct Built {
 }
 
 /// Builds the artefacts of `plan` in `formats` into the folder `out`. The network is used only for what the base is made
-/// from, when neither that nor the base is in the store, and never when it is offline.
+/// from, when neither that nor the base is in the store, and never when it is offline. `signers` have the keys of kernel modules: they are
+/// asked only for signatures that the store lacks.
 ///
 /// # Errors
 /// Of every stage; nothing half-made stays in `out` or in the store.
-pub fn build(plan: &Plan, formats: &[Format], out: &Path, store: &Store, network: Network<'_>, sink: &dyn Sink) -> Result<Built> {
+pub fn build(
+    plan: &Plan,
+    formats: &[Format],
+    out: &Path,
+    store: &Store,
+    network: Network<'_>,
+    signers: &ModuleSigners,
+    sink: &dyn Sink,
+) -> Result<Built> {
     if let Some(manifest) = verified(plan, formats, out, sink)? {
         return Ok(Built { manifest, up_to_date: true });
     }
@@ -47,7 +56,7 @@ pub fn build(plan: &Plan, formats: &[Format], out: &Path, store: &Store, network
         layer::base::fetch(plan, store, network, sink)?;
     }
     layer::kernel_modules::fetch(plan, store, network, sink)?;
-    let layers = produce(plan, store, sink)?;
+    let layers = produce(plan, store, signers, sink)?;
     let tree = commit::assemble(&layers, &image(plan))?;
     let modules = layer::kernel_modules::report(&tree)?;
     let tuned = layer::tuned::report(&tree)?;
@@ -183,7 +192,7 @@ fn local(plan: &Plan, store: &Store) -> Result<(), Failure> {
                         need(there, format!("kernel module {}", set.name), digest);
                     }
                 }
-                for file in modules.symvers.iter().chain(&modules.keys) {
+                for file in modules.files() {
                     need(store.has_blob(&file.sha256), "a file that kernel modules are proven against".to_owned(), &file.sha256);
                 }
             }
@@ -212,11 +221,11 @@ fn local(plan: &Plan, store: &Store) -> Result<(), Failure> {
 }
 
 /// The layers of `plan`, lowest first.
-fn produce(plan: &Plan, store: &Store, sink: &dyn Sink) -> Result<Vec<Layer>> {
+fn produce(plan: &Plan, store: &Store, signers: &ModuleSigners, sink: &dyn Sink) -> Result<Vec<Layer>> {
     let base = layer::base::produce(plan, store, sink)?;
     let mut layers = vec![base];
     for wanted in &plan.layers {
-        layers.push(layer::produce(wanted, &layers, store)?);
+        layers.push(layer::produce(wanted, &layers, store, signers)?);
     }
     Ok(layers)
 }
@@ -334,7 +343,7 @@ pub fn inputs(plan: &Plan) -> Inputs {
                     inputs.entries.extend(source.tree().map(|digest| (OVERLAY_KIND, *digest)));
                     inputs.blobs.extend(source.blobs());
                 }
-                inputs.blobs.extend(modules.symvers.iter().chain(&modules.keys).map(|file| file.sha256));
+                inputs.blobs.extend(modules.files().map(|file| file.sha256));
                 inputs.blobs.extend(modules.headers.iter().map(|package| package.sha256));
             }
             LayerContent::Tuned(tuned) => {

@@ -10,7 +10,7 @@ mod kernel;
 mod profiles;
 
 pub use disks::{ext4, fat, gpt, qcow2};
-pub use kernel::{kernel_image, kernel_module, module_signature, modules_index, symvers};
+pub use kernel::{certificate, initramfs, kernel_image, kernel_module, module_signature, modules_index, symvers};
 pub use profiles::tuned_profile;
 
 use std::fs::File;
@@ -39,7 +39,7 @@ use crate::draft;
 pub type Reader = fn(&[u8]) -> bool;
 
 /// All of them, by the name of their corpus.
-pub const ALL: [(&str, Reader); 23] = [
+pub const ALL: [(&str, Reader); 25] = [
     ("recipe", recipe),
     ("lock", lock),
     ("plan", plan),
@@ -61,6 +61,8 @@ pub const ALL: [(&str, Reader); 23] = [
     ("module_signature", module_signature),
     ("symvers", symvers),
     ("kernel_image", kernel_image),
+    ("initramfs", initramfs),
+    ("certificate", certificate),
     ("tuned_profile", tuned_profile),
     ("kmm", kmm),
 ];

@@ -109,6 +109,8 @@ fn materials(plan: &Plan) -> Vec<Value> {
                 materials.extend(modules.symvers.iter().map(|file| subject("Module.symvers", &file.sha256)));
                 materials.extend(modules.headers.iter().map(|package| subject(&package.name, &package.sha256)));
                 materials.extend(modules.keys.iter().map(|key| subject("kernel module key", &key.sha256)));
+                let signers = modules.sets.iter().filter_map(|set| set.sign.as_ref());
+                materials.extend(signers.map(|signer| subject("kernel module certificate", &signer.certificate.sha256)));
             }
             LayerContent::Tuned(tuned) => materials.extend(tuned.sources.iter().map(|source| {
                 json!({ "name": format!("tuned profiles {}", source.name), "digest": { "basaltTree": source.digest.to_hex() } })

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
-use super::signer::{self, SignerArgs};
+use super::signer::{self, ModuleSignerArgs, SignerArgs};
 use super::{Context, input};
 use crate::artefact::manifest::DocumentKind;
 use crate::host::{folder, memory};
@@ -27,6 +27,8 @@ pub struct BuildArgs {
     format: Vec<Format>,
     #[command(flatten)]
     signer: SignerArgs,
+    #[command(flatten)]
+    modules: ModuleSignerArgs,
     /// Tell progress and result as JSON lines
     #[arg(long)]
     pub json: bool,
@@ -77,7 +79,7 @@ fn needs(plan: &Plan, signers: &Signers) -> Result<()> {
 fn build(plan: &Plan, args: &BuildArgs, context: &Context, store: &crate::store::Store) -> Result<Built> {
     let formats = if args.format.is_empty() { &plan.outputs } else { &args.format };
     let access = args.input.network.access();
-    pipeline::build(plan, formats, &args.out, store, args.input.network(&access), &*context.sink)
+    pipeline::build(plan, formats, &args.out, store, args.input.network(&access), &args.modules.signers(), &*context.sink)
 }
 
 fn summary(args: &BuildArgs, built: &Built) -> String {

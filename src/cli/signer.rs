@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::sign::state::{Signature, State, What};
-use crate::sign::{CommitSigner, ImageSigner, Signers};
+use crate::sign::{CommitSigner, ImageSigner, ModuleSigners, Signers};
 
 /// Private keys, or who has them.
 #[derive(Debug, Default, Args)]
@@ -42,6 +42,29 @@ pub struct SignerArgs {
     /// which the recipe says nodes are updated]
     #[arg(long, value_name = "REGISTRY/PATH")]
     repository: Option<String>,
+}
+
+/// Who has the keys of kernel modules, which are signed while an image is built.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Signing")]
+pub struct ModuleSignerArgs {
+    /// Sign kernel modules with the private key in FILE (PEM: RSA, or ECDSA
+    /// on P-256 or P-384), where `sign` of a [[kernel-module]] names its
+    /// certificate; may be given several times
+    #[arg(long, value_name = "FILE")]
+    module_key: Vec<PathBuf>,
+    /// Sign kernel modules by a program (no shell): the module on its
+    /// standard input, a signature on its standard output, as RSA or ECDSA
+    /// (DER, or r and s) has it; {hash} becomes sha256 or what is used
+    #[arg(long, value_name = "COMMAND")]
+    module_command: Option<String>,
+}
+
+impl ModuleSignerArgs {
+    /// Who signs.
+    pub fn signers(&self) -> ModuleSigners {
+        ModuleSigners { files: self.module_key.clone(), command: self.module_command.clone(), known: Vec::new() }
+    }
 }
 
 impl SignerArgs {

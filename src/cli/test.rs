@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::machine::MachineArgs;
+use super::signer::ModuleSignerArgs;
 use super::{Context, input};
 use crate::artefact;
 use crate::failure::{Failure, Kind};
@@ -30,6 +31,8 @@ pub struct TestArgs {
     input: input::InputArgs,
     #[command(flatten)]
     machine: MachineArgs,
+    #[command(flatten)]
+    modules: ModuleSignerArgs,
     /// Where the artefacts of a recipe go
     #[arg(long, value_name = "DIR", default_value = "out")]
     out: PathBuf,
@@ -90,7 +93,8 @@ fn build(plan: &Plan, args: &TestArgs, context: &Context, store: &crate::store::
         formats.push(Format::Raw);
     }
     let access = args.input.network.access();
-    let built = pipeline::build(plan, &formats, &args.out, store, args.input.network(&access), &*context.sink)?;
+    let (network, signers) = (args.input.network(&access), args.modules.signers());
+    let built = pipeline::build(plan, &formats, &args.out, store, network, &signers, &*context.sink)?;
     let disk = built.manifest.artefacts.iter().find(|artefact| artefact.format.is_disk());
     let disk = disk.ok_or_else(|| Failure::new(Kind::Failed, "the build made no disk"))?;
     Ok(args.out.join(&disk.file))

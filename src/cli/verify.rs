@@ -17,6 +17,7 @@ use crate::inspect;
 use crate::inspect::check::{self, Checked, Verdict};
 use crate::inspect::image;
 use crate::pipeline;
+use crate::sign::ModuleSigners;
 use crate::sign::state::{self, Keys, Signature, State, What};
 
 /// Reads artefacts again: every digest of the manifest, and the disk itself, which must hold the commit, plan, partitions and kernel
@@ -139,7 +140,10 @@ fn rebuilt(
     let output = Output::open(folder)?;
     let again = output.folder()?;
     let access = input.network.access();
-    let mut built = pipeline::build(&plan, &formats, again.path(), &store, input.network(&access), &*context.sink)
+    // Nobody has the keys of kernel modules here; what they signed is known.
+    let known = manifest.kernel_modules.iter().filter_map(|module| module.signature.clone()).collect();
+    let (network, signers) = (input.network(&access), ModuleSigners { known, ..Default::default() });
+    let mut built = pipeline::build(&plan, &formats, again.path(), &store, network, &signers, &*context.sink)
         .map_err(|error| input::placed(error, &input))?;
     // A signature is no input: what was built again gets the one that is there, and then every byte counts.
     if let Some(metadata) = crate::sign::state::metadata_of(folder, &artefacts) {

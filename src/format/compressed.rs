@@ -5,7 +5,7 @@
 
 use std::io::{self, BufRead, Read};
 
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::{GzDecoder, MultiGzDecoder};
 use liblzma::bufread::XzDecoder;
 use liblzma::stream::{CONCATENATED, Stream};
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
@@ -26,9 +26,47 @@ pub fn limit(len: u64) -> u64 {
     FREE + len.saturating_mul(RATIO)
 }
 
+/// A compressed stream that is understood here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// RFC 1952.
+    Gzip,
+    /// The .xz file format.
+    Xz,
+    /// RFC 8878.
+    Zstd,
+}
+
+/// What kind of stream bytes begin with.
+pub fn kind(bytes: &[u8]) -> Option<Kind> {
+    let known = [(GZIP, Kind::Gzip), (XZ, Kind::Xz), (ZSTD, Kind::Zstd)];
+    known.into_iter().find(|(magic, _)| bytes.starts_with(magic)).map(|(_, kind)| kind)
+}
+
 /// Whether bytes begin as a compressed stream does.
 pub fn is_packed(bytes: &[u8]) -> bool {
-    [GZIP, XZ, ZSTD].iter().any(|magic| bytes.starts_with(magic))
+    kind(bytes).is_some()
+}
+
+/// The first stream of `bytes` (one member of gzip, one frame of zstd), unpacked, and how many bytes it has. None where they begin with
+/// another thing.
+///
+/// # Errors
+/// As [`unpack()`], told while it is read.
+pub fn unpack_first(bytes: &[u8]) -> io::Result<Option<(Vec<u8>, usize)>> {
+    let (mut rest, len) = (bytes, bytes.len() as u64);
+    let mut out = Vec::new();
+    let decoder: Box<dyn Read + '_> = match kind(bytes) {
+        Some(Kind::Gzip) => Box::new(GzDecoder::new(&mut rest)),
+        Some(Kind::Xz) => {
+            let stream = Stream::new_stream_decoder(XZ_MEMORY, 0).map_err(io::Error::other)?;
+            Box::new(XzDecoder::new_stream(&mut rest, stream))
+        }
+        Some(Kind::Zstd) => Box::new(Zstd { input: &mut rest, frame: FrameDecoder::new(), open: false, left: Some(1) }),
+        None => return Ok(None),
+    };
+    Limited { inner: decoder, left: limit(len), len }.read_to_end(&mut out)?;
+    Ok(Some((out, bytes.len() - rest.len())))
 }
 
 /// The bytes of `input`, unpacked when it is compressed. More than [`limit`] of its `len` bytes is an error.
@@ -43,7 +81,7 @@ pub fn unpack<'a>(mut input: impl BufRead + 'a, len: u64) -> io::Result<Box<dyn 
         let stream = Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED).map_err(io::Error::other)?;
         Box::new(XzDecoder::new_stream(input, stream))
     } else if beginning.starts_with(ZSTD) {
-        Box::new(Zstd { input, frame: FrameDecoder::new(), open: false })
+        Box::new(Zstd { input, frame: FrameDecoder::new(), open: false, left: None })
     } else {
         return Ok(Box::new(input));
     };
@@ -66,6 +104,8 @@ struct Zstd<R> {
     frame: FrameDecoder,
     /// Whether a frame has begun and is not at its end.
     open: bool,
+    /// So many frames are read; none: all.
+    left: Option<usize>,
 }
 
 impl<R: BufRead> Read for Zstd<R> {
@@ -73,7 +113,7 @@ impl<R: BufRead> Read for Zstd<R> {
         let bad = |error: FrameDecoderError| io::Error::new(io::ErrorKind::InvalidData, format!("zstd: {error}"));
         loop {
             if !self.open {
-                if self.input.fill_buf()?.is_empty() {
+                if self.left == Some(0) || self.input.fill_buf()?.is_empty() {
                     return Ok(0);
                 }
                 match self.frame.reset(&mut self.input) {
@@ -94,6 +134,7 @@ impl<R: BufRead> Read for Zstd<R> {
             }
             if self.frame.is_finished() {
                 self.open = false;
+                self.left = self.left.map(|left| left.saturating_sub(1));
                 if self.frame.get_checksum_from_data().is_some_and(|sum| Some(sum) != self.frame.get_calculated_checksum()) {
                     return Err(io::Error::new(io::ErrorKind::InvalidData, "zstd: a frame's checksum differs"));
                 }
@@ -172,6 +213,19 @@ mod tests {
         let middle = altered.len() - 6;
         altered[middle] ^= 1;
         assert!(unpack_all(&altered).is_err());
+    }
+
+    #[test]
+    fn the_first_stream_ends_where_the_next_thing_begins() {
+        for pack in [gzip, xz, zstd] {
+            let (one, other) = (pack(b"one"), pack(b"other"));
+            for behind in [&b""[..], b"\0\0\x00070701", &other] {
+                let all = [&one, behind].concat();
+                assert_eq!(unpack_first(&all).unwrap(), Some((b"one".to_vec(), one.len())));
+            }
+            assert!(unpack_first(&one[..one.len() - 2]).is_err());
+        }
+        assert_eq!(unpack_first(b"070701").unwrap(), None);
     }
 
     #[test]

@@ -6,14 +6,17 @@
 pub mod bls;
 pub mod bytes;
 pub mod compressed;
+pub mod cpio;
 pub mod ext4;
 pub mod extents;
 pub mod fat;
 pub mod file_contexts;
 pub mod gpt;
+pub mod initramfs;
 pub mod kernel_image;
 pub mod module;
 pub mod modules_index;
 pub mod oci;
+pub mod packed;
 pub mod qcow2;
 pub mod symvers;

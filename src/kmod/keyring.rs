@@ -144,7 +144,7 @@ impl Key {
 }
 
 /// Who signed, by the rules for modules: data that lies elsewhere, no attributes.
-fn signers(signature: &[u8]) -> Result<Vec<SignerInfo>, String> {
+pub(super) fn signers(signature: &[u8]) -> Result<Vec<SignerInfo>, String> {
     let bad = |error: x509_cert::der::Error| format!("needed PKCS#7 in DER: {error}");
     let mut reader = SliceReader::new(signature).map_err(bad)?;
     let outer = ContentInfo::decode(&mut reader).map_err(bad)?;

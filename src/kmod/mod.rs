@@ -3,6 +3,7 @@
 //! ```text
 //! bytes of a module --Facts::read--> Facts        kernel image, certificates --Keyring--> who may sign
 //! symvers, release, vermagic --> Kernel           (Kernel, [Facts]) --prove--> [Finding] for each module
+//! (certificate, raw signature of the object) --signing--> PKCS#7, which goes behind the module
 //! ```
 //!
 //! The rules are those of the kernel's loader (kernel/module/main.c, version.c, signing.c, crypto/asymmetric_keys), applied to bytes. What
@@ -15,8 +16,9 @@ pub mod keyring;
 pub mod mapping;
 pub mod prove;
 pub mod release;
+pub mod signing;
 pub mod symbols;
-mod verify;
+pub mod verify;
 
 #[cfg(test)]
 mod tests;

@@ -10,10 +10,13 @@ use x509_cert::der::oid::db::rfc5912;
 use x509_cert::spki::SubjectPublicKeyInfoOwned;
 
 /// A key that verifies.
-#[derive(Clone, Debug)]
-pub(super) enum Public {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Public {
+    /// RSA, signing by PKCS#1 v1.5.
     Rsa(Box<RsaPublicKey>),
+    /// ECDSA.
     P256(Box<p256::ecdsa::VerifyingKey>),
+    /// ECDSA.
     P384(Box<p384::ecdsa::VerifyingKey>),
 }
 

@@ -23,6 +23,7 @@ use anyhow::{Context, Result};
 use crate::commit;
 use crate::digest::Digest;
 use crate::plan::{self, LayerContent};
+use crate::sign::ModuleSigners;
 use crate::store::Store;
 use crate::tree::{Tree, TreePath, dump};
 
@@ -51,8 +52,8 @@ impl Layer {
     }
 }
 
-/// Produces a layer of a plan. `below` are the layers under it, lowest first.
-pub fn produce(wanted: &plan::Layer, below: &[Layer], store: &Store) -> Result<Layer> {
+/// Produces a layer of a plan. `below` are the layers under it, lowest first; `signers` have the keys of kernel modules.
+pub fn produce(wanted: &plan::Layer, below: &[Layer], store: &Store, signers: &ModuleSigners) -> Result<Layer> {
     let name = &wanted.name;
     let mut removals = Vec::new();
     let tree = match &wanted.content {
@@ -60,10 +61,12 @@ pub fn produce(wanted: &plan::Layer, below: &[Layer], store: &Store) -> Result<L
         LayerContent::Agent { sha256, size } => agent::produce(*sha256, *size, store),
         LayerContent::UpdateClient { sha256, size } => update_client::produce(*sha256, *size, store),
         LayerContent::Files { files } => files::produce(files, store),
-        LayerContent::KernelModules(modules) => kernel_modules::produce(modules, &commit::merged(below)?, store).map(|made| {
-            removals = made.removals;
-            made.tree
-        }),
+        LayerContent::KernelModules(modules) => {
+            kernel_modules::produce(modules, &commit::merged(below)?, store, signers).map(|made| {
+                removals = made.removals;
+                made.tree
+            })
+        }
         LayerContent::Tuned(tuned) => tuned::produce(tuned, &commit::merged(below)?, store).map(|made| {
             removals = made.removals;
             made.tree

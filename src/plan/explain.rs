@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Base, FileContent, KernelMatch, KernelModules, Layer, LayerContent, ModuleSource, Plan, Settings, Tuned};
+use crate::kmod::signing::Hash;
 
 /// The widest line.
 const WIDTH: usize = 96;
@@ -147,6 +148,14 @@ fn module_lines(modules: &KernelModules, out: &mut Lines) {
             }
         };
         list("load", &set.load);
+        list("load in the initramfs", &set.load_early);
+        if let Some(sign) = &set.sign {
+            let hash = sign.hash.map_or("the kernel's own hash", Hash::word);
+            list("signed by the key of the certificate", &[format!("{} over {hash}", short(&sign.certificate.sha256))]);
+        }
+        if let Some(packing) = set.compress {
+            list("compressed:", &[packing.word().to_owned()]);
+        }
         list("blacklist", &set.blacklist);
         list("instead of the kernel's", &set.remove);
         list("allowed:", &set.allow);

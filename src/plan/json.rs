@@ -143,7 +143,10 @@ fn modules_by_rules(modules: &KernelModules) -> Verdict {
     each(modules.headers.iter().map(|package| &package.name), names::package)?;
     for set in &modules.sets {
         names::image(&set.name)?;
-        each(set.load.iter().chain(&set.blacklist).chain(&set.remove).chain(set.parameters.keys()), names::module)?;
+        each(
+            set.load.iter().chain(&set.load_early).chain(&set.blacklist).chain(&set.remove).chain(set.parameters.keys()),
+            names::module,
+        )?;
         each(set.parameters.values(), names::module_parameters)?;
         each(&set.allow, names::finding)?;
         for mapping in &set.mappings {

@@ -9,6 +9,7 @@ mod kernel_arguments;
 mod modules;
 mod outputs;
 mod resolve;
+mod signer;
 mod tuned;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::architecture::Architecture;
 use crate::digest::Digest;
+use crate::format::packed::Packing;
 use crate::lock::{LockedImage, LockedPackage};
 use crate::tree::TreePath;
 
@@ -28,6 +30,7 @@ pub use kernel_arguments::contradictory;
 pub use modules::{ModuleSource, mappings};
 pub use outputs::{Check, Disk, Format};
 pub use resolve::{StaleLock, Unresolved, resolve};
+pub use signer::ModuleSigner;
 pub use tuned::{Tuned, TunedSource};
 
 /// The version of the plan's JSON, and of the rules by which a plan becomes bytes: whatever changes them changes this.
@@ -172,6 +175,12 @@ pub struct ModuleSet {
     pub firmware: Option<TreePath>,
     /// Loaded at boot, in this order.
     pub load: Vec<String>,
+    /// Loaded in the initramfs, in this order.
+    pub load_early: Vec<String>,
+    /// Who signs them. None: they stay as they are.
+    pub sign: Option<ModuleSigner>,
+    /// How they are packed. None: as the kernel's own.
+    pub compress: Option<Packing>,
     /// Module to parameters.
     pub parameters: BTreeMap<String, String>,
     /// Never loaded for a device.

@@ -9,13 +9,13 @@ use basalt_contract::kernel_arguments::{self, Contradictions};
 
 use super::kernel_arguments::contradictory;
 use super::{
-    Base, FileContent, FileSpec, KernelModules, Key, Layer, LayerContent, ModuleSet, Plan, Trust, Tuned, TunedSource, VERSION,
-    modules,
+    Base, FileContent, FileSpec, KernelModules, Key, Layer, LayerContent, ModuleSet, ModuleSigner, Plan, Trust, Tuned, TunedSource,
+    VERSION, modules,
 };
 use crate::architecture::Architecture;
 use crate::failure::{Failure, Kind};
 use crate::lock::{LockedBase, LockedDebian, LockedFile, LockedPackage, Section};
-use crate::recipe::{Content, Debian, KernelModule, Origin, Recipe, defaults};
+use crate::recipe::{Content, Debian, KernelModule, ModuleSign, Origin, Recipe, defaults};
 use crate::sign::simple;
 
 /// The lock does not know an input of the recipe, or knows another one.
@@ -197,8 +197,11 @@ fn kernel_modules(recipe: &Recipe, lock: &Section) -> Result<Option<Layer>, Stri
         let locked = lock.files.iter().find(|locked| locked.name == *name).ok_or_else(|| format!("file {name}"))?;
         Ok::<_, String>(Key { sha256: locked.sha256, size: locked.size })
     };
-    let set =
-        |module: &KernelModule| Ok::<_, String>(ModuleSet { mappings: modules::mappings(module, lock)?, ..module.set.clone() });
+    let set = |module: &KernelModule| {
+        let signer = |sign: &ModuleSign| Ok::<_, String>(ModuleSigner { certificate: blob(&sign.certificate)?, hash: sign.hash });
+        let sign = module.sign.as_ref().map(signer).transpose()?;
+        Ok::<_, String>(ModuleSet { mappings: modules::mappings(module, lock)?, sign, ..module.set.clone() })
+    };
     let content = KernelModules {
         sets: recipe.kernel_modules.iter().map(set).collect::<Result<_, _>>()?,
         symvers: recipe.module_proof.symvers.as_ref().map(blob).transpose()?,

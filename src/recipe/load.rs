@@ -199,7 +199,8 @@ impl Loader<'_> {
         let base = written.base.path.as_mut();
         let modules = written.kernel_modules.iter_mut().flat_map(|module| {
             let mapped = module.kernel_mappings.iter_mut().flat_map(|mapping| mapping.path.iter_mut().chain(&mut mapping.deb));
-            module.path.iter_mut().chain(&mut module.deb).chain(mapped)
+            let signer = module.sign.as_mut().map(|sign| &mut sign.certificate);
+            module.path.iter_mut().chain(&mut module.deb).chain(mapped).chain(signer)
         });
         let kernel = written.kernel.symvers.as_mut().into_iter().chain(&mut written.kernel.module_keys);
         let tuned = written.tuned.iter_mut().flat_map(|tuned| &mut tuned.profiles);

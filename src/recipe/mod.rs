@@ -39,6 +39,7 @@ use basalt_contract::kernel_arguments::Declaration;
 
 use crate::architecture::Architecture;
 use crate::failure::{Failure, Mention};
+use crate::kmod::signing::Hash;
 use crate::plan::{Check, Disk, Format, KernelMatch, ModuleSet, Settings};
 use crate::tree::TreePath;
 
@@ -201,8 +202,19 @@ pub struct KernelModule {
     pub namespace: Option<String>,
     /// What is for which kernels: the first that matches counts.
     pub mappings: Vec<(KernelMatch, ModuleOrigin)>,
-    /// All that does not depend on the kernel; its mappings are empty.
+    /// Who signs them.
+    pub sign: Option<ModuleSign>,
+    /// All that does not depend on the kernel; its mappings are empty, and nobody signs it.
     pub set: ModuleSet,
+}
+
+/// Who signs kernel modules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModuleSign {
+    /// Its certificate, relative to the recipe's folder.
+    pub certificate: String,
+    /// None: that of the kernel's own modules.
+    pub hash: Option<Hash>,
 }
 
 /// What kernel modules are proven against.
@@ -287,7 +299,8 @@ impl Recipe {
         let keys = self.sign.commit.iter().chain(&self.sign.image).map(String::as_str);
         let kernel = self.module_proof.symvers.iter().chain(&self.module_proof.keys).map(String::as_str);
         let debs = self.module_origins().filter_map(ModuleOrigin::deb);
-        let mut paths: Vec<_> = sources.chain(keys).chain(kernel).chain(debs).collect();
+        let signers = self.kernel_modules.iter().filter_map(|module| Some(module.sign.as_ref()?.certificate.as_str()));
+        let mut paths: Vec<_> = sources.chain(keys).chain(kernel).chain(debs).chain(signers).collect();
         paths.sort_unstable();
         paths.dedup();
         paths

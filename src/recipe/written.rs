@@ -10,6 +10,8 @@ use serde::Deserialize;
 
 use super::place::Placed;
 use crate::architecture::Architecture;
+use crate::format::packed::Packing;
+use crate::kmod::signing::Hash;
 use crate::plan::Format;
 
 /// A recipe: what an image is made of. A fragment has the same keys.
@@ -194,6 +196,13 @@ pub struct KernelModule {
     /// Modules to load at boot, in this order.
     #[serde(default)]
     pub load: Vec<Placed<String>>,
+    /// Modules that the initramfs has, too, with all that they need, and loads before it looks for the root filesystem, in this order.
+    #[serde(default)]
+    pub load_early: Vec<Placed<String>>,
+    /// Signs these modules anew. Without it: they keep the signatures that they have.
+    pub sign: Option<ModuleSign>,
+    /// How they lie in the image: `none`, `gz`, `xz` or `zst`. Without it: as the kernel's own.
+    pub compress: Option<Placed<Packing>>,
     /// Parameters by module: `{ nvidia = "NVreg_EnableGpuFirmware=1" }`.
     #[serde(default)]
     pub parameters: BTreeMap<String, Placed<String>>,
@@ -206,6 +215,16 @@ pub struct KernelModule {
     /// What may stand in the way of these modules, as the proof names it: `["firmware"]`. Written into the manifest.
     #[serde(default)]
     pub allow: Vec<Placed<String>>,
+}
+
+/// Who signs kernel modules. The private key is named on the command line: `basalt build --module-key` or `--module-command`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ModuleSign {
+    /// The certificate of the key: a local file in PEM or DER. Nodes trust it when `kernel.module-keys` names it, too.
+    pub certificate: Placed<String>,
+    /// Without it: as the kernel's own modules are signed.
+    pub hash: Option<Placed<Hash>>,
 }
 
 /// Modules for some kernels: exactly one of `literal` and `regexp`, as in KMM, and exactly one of `path`, `from`, `deb` and `packages`.

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Signing comes after building: what is built without a key is the same bytes for everyone, and a signature is put beside the commit
-//! ([`disk`], [`crate::artefact::oci::metadata`]) and the image ([`folder`]) later, perhaps on another machine.
+//! ([`disk`], [`crate::artefact::oci::metadata`]) and the image ([`folder`]) later, perhaps on another machine. Kernel modules are another
+//! matter: their signatures are part of the tree, so [`module`] signs while it is built.
 //!
 //! Architecture invariant: a private key is read from where a person keeps it, used, and forgotten. It is no part of a recipe, plan,
 //! store, artefact or log; an agent or a command keeps it to itself. What is signed is verified with the recipe's public key.
@@ -17,6 +18,7 @@ pub mod ecdsa;
 pub mod folder;
 pub mod gpg;
 pub mod metadata;
+pub mod module;
 pub mod openpgp;
 pub mod simple;
 pub mod state;
@@ -24,6 +26,7 @@ pub mod state;
 use std::path::PathBuf;
 
 pub use folder::sign;
+pub use module::{KnownSignature, ModuleKeys, ModuleSigners};
 pub use state::{Signature, State};
 
 /// Who signs commits.

@@ -18,6 +18,7 @@ mod bootupd;
 mod deployment;
 mod esp;
 mod grub;
+mod limit;
 mod repository;
 
 #[cfg(test)]
@@ -111,7 +112,8 @@ pub struct Kernel {
 /// late which layers the node need not pull, because it was installed with what is in them.
 ///
 /// # Errors
-/// [`Kind::Invalid`]: something that a bootable system needs is missing from the tree; the error names the Debian package.
+/// [`Kind::Invalid`]: something that a bootable system needs is missing from the tree; the error names the Debian package. An initramfs that
+/// GRUB could not load.
 pub fn stage(
     commit: &Commit,
     tree: &Tree,
@@ -119,6 +121,7 @@ pub fn stage(
     options: &Options,
     held: impl FnOnce() -> Vec<HeldLayer>,
 ) -> Result<Sysroot> {
+    limit::check(&kernel.initramfs.1)?;
     let image = &commit.info.image;
     let bootupd = Bootupd::of(tree, image.architecture)?;
     let layout = Layout { commit, tree, options, kernel, bootupd, labels: Labels::of(tree)? };

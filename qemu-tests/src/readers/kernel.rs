@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use basalt::format::initramfs::Initramfs;
 use basalt::format::modules_index::{Index, Layout, Module, ModulePath, SearchOrder, Trie};
-use basalt::format::{kernel_image, module, symvers};
+use basalt::format::{cpio, kernel_image, module, symvers};
+use basalt::kmod::signing::{Certificate, Hash};
 use basalt::kmod::{Facts, Keyring, Signed};
 
 /// An index of kernel modules: one `.bin` file, or the text files as head(1) shows several (`==> modules.dep <==`). What is read is
@@ -94,5 +96,28 @@ pub fn symvers(bytes: &[u8]) -> bool {
 pub fn kernel_image(bytes: &[u8]) -> bool {
     let Ok(kernel) = kernel_image::unpack(bytes) else { return false };
     Keyring::of_kernel(&kernel);
+    true
+}
+
+/// An initramfs: archives, plain or compressed. Where it begins with a plain one, what that has is written and read again as the same.
+pub fn initramfs(bytes: &[u8]) -> bool {
+    let Ok(found) = Initramfs::read(bytes, &|path| path.ends_with("modules.dep")) else { return false };
+    for path in found.files.keys() {
+        found.real(path);
+    }
+    if let Ok((entries, _)) = cpio::read(bytes) {
+        let kept: Vec<_> = entries.into_iter().filter(|entry| entry.kind != cpio::Kind::Other).collect();
+        assert_eq!(cpio::read(&cpio::write(&kept)).expect("our own archive").0, kept);
+    }
+    true
+}
+
+/// A certificate of whoever signs modules; what is wrapped around a signature is read as one by a key that nobody has.
+pub fn certificate(bytes: &[u8]) -> bool {
+    let Ok(certificate) = Certificate::parse(bytes) else { return false };
+    for hash in Hash::ALL {
+        let wrapped = certificate.wrap(hash, b"signature").expect("a certificate that was read");
+        assert!(matches!(Keyring::default().verify(b"object", &wrapped), Signed::Stranger(_)));
+    }
     true
 }

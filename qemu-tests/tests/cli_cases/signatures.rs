@@ -38,7 +38,7 @@ pub fn must(program: &str, args: &[&str]) -> Result<Vec<u8>> {
 }
 
 /// Fails when a file below `folder` has one of `secrets`.
-fn has_none(folder: &Path, secrets: &[Vec<u8>]) -> Result<usize> {
+pub fn has_none(folder: &Path, secrets: &[Vec<u8>]) -> Result<usize> {
     let mut looked = 0;
     for entry in fs::read_dir(folder)? {
         let (path, kind) = entry.map(|entry| (entry.path(), entry.file_type()))?;
@@ -53,7 +53,7 @@ fn has_none(folder: &Path, secrets: &[Vec<u8>]) -> Result<usize> {
     Ok(looked)
 }
 
-fn has_secret(bytes: &[u8], secrets: &[Vec<u8>]) -> bool {
+pub fn has_secret(bytes: &[u8], secrets: &[Vec<u8>]) -> bool {
     secrets.iter().any(|secret| {
         let starts = bytes.iter().enumerate().filter(|(_, byte)| **byte == secret[0]);
         starts.into_iter().any(|(at, _)| bytes[at..].starts_with(secret))

@@ -15,6 +15,8 @@ mod symbols;
 mod versions;
 
 #[cfg(test)]
+pub(crate) mod fixture;
+#[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;

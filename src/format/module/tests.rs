@@ -1,40 +1,10 @@
 //! Modules made with the `object` crate's writer, with what kernels' build tools put into them.
 
-use object::write::{Object, StandardSection, Symbol, SymbolId, SymbolSection};
-use object::{Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolKind, SymbolScope};
+use object::write::SymbolSection;
+use object::{Architecture, Endianness};
 
+use super::fixture::Draft;
 use super::*;
-
-/// A module to be.
-struct Draft(Object<'static>);
-
-impl Draft {
-    fn new() -> Self {
-        Self::of(Architecture::X86_64, Endianness::Little)
-    }
-
-    fn of(architecture: Architecture, endian: Endianness) -> Self {
-        let mut object = Object::new(BinaryFormat::Elf, architecture, endian);
-        object.section_id(StandardSection::Text);
-        Self(object)
-    }
-
-    fn section(&mut self, name: &str, bytes: &[u8]) -> object::write::SectionId {
-        let id = self.0.add_section(Vec::new(), name.as_bytes().to_vec(), SectionKind::ReadOnlyData);
-        self.0.append_section_data(id, bytes, 1);
-        id
-    }
-
-    fn symbol(&mut self, name: &str, value: u64, section: SymbolSection, weak: bool) -> SymbolId {
-        let (kind, scope) = (SymbolKind::Data, SymbolScope::Linkage);
-        let name = name.as_bytes().to_vec();
-        self.0.add_symbol(Symbol { name, value, size: 0, kind, scope, weak, section, flags: SymbolFlags::None })
-    }
-
-    fn bytes(self) -> Vec<u8> {
-        self.0.write().unwrap()
-    }
-}
 
 fn record(word: &[u8], name: &str) -> Vec<u8> {
     let mut record = word.to_vec();

@@ -122,6 +122,11 @@ impl Index {
         Some(entry.dependencies.iter().map(|place| &self.entries[*place].path).collect())
     }
 
+    /// What the module of this name wants to have loaded around it (`pre: a b post: c`), in the order of its file.
+    pub fn softdeps(&self, name: &str) -> &[String] {
+        self.entry(name).map(|entry| entry.softdeps.as_slice()).unwrap_or_default()
+    }
+
     /// The module that exports a symbol.
     pub fn exporter(&self, symbol: &str) -> Option<&ModulePath> {
         self.symbols.get(symbol).map(|place| &self.entries[*place].path)

@@ -65,6 +65,14 @@ impl ModulePath {
         canonical(self.stem())
     }
 
+    /// The path of the same module in a file that is packed in another way: `packed` follows `.ko`.
+    ///
+    /// # Errors
+    /// Nobody packs a module so.
+    pub fn packed(&self, packed: &str) -> Result<Self, BadPath> {
+        Self::parse(&format!("{}.ko{packed}", self.bare()))
+    }
+
     /// The path without its ending: `extra/foo/bar-baz`.
     pub(super) fn bare(&self) -> &str {
         &self.0[..self.0.len() - self.file().len() + self.stem().len()]
@@ -98,6 +106,8 @@ mod tests {
         ] {
             let path = ModulePath::parse(path).unwrap();
             assert_eq!((path.name().as_str(), path.bare()), (name, bare));
+            assert_eq!(path.packed(".gz").unwrap().as_str(), format!("{bare}.ko.gz"));
+            assert!(path.packed(".bz2").is_err());
         }
         for path in
             ["", "/a.ko", "a//b.ko", "a/../b.ko", "a/b", "a/b.ko.bz2", "a/b.c.ko", "a/.ko", "a b.ko", "a:b.ko", "é.ko", "a/"]

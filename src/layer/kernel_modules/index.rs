@@ -8,22 +8,30 @@ use super::Found;
 use super::target::Target;
 use crate::failure::{Failure, Kind};
 use crate::format::module;
-use crate::format::modules_index::{ExtendError, Module, ModulePath, SearchOrder};
+use crate::format::modules_index::{ExtendError, Index, Module, ModulePath, SearchOrder};
 use crate::tree::{Node, TreePath};
 
 /// Where depmod's rules lie; of two files with one name the first folder's counts.
 const RULES: [&str; 2] = ["/etc/depmod.d", "/usr/lib/depmod.d"];
 
-/// The files by name.
+/// The index of the image.
+///
+/// # Errors
+/// As [`with`].
+pub fn extended(target: &Target<'_>, found: &[Found], removed: &[ModulePath]) -> Result<Index> {
+    let modules = found.iter().map(|found| described(&found.path, &found.content.bytes()?)).collect::<Result<Vec<_>>>()?;
+    with(target, &target.index, removed, modules)
+}
+
+/// `index` with `removed` gone and `modules` there. Those that it has lie in the layers below.
 ///
 /// # Errors
 /// [`Kind::Invalid`]: rules of depmod that are not understood; modules of which depmod would not know which one counts.
-pub fn extended(target: &Target<'_>, found: &[Found], removed: &[ModulePath]) -> Result<BTreeMap<String, Vec<u8>>> {
+pub fn with(target: &Target<'_>, index: &Index, removed: &[ModulePath], mut modules: Vec<Module>) -> Result<Index> {
     let search = search_order(target)?;
-    let mut modules = found.iter().map(|found| described(&found.path, &found.content.bytes()?)).collect::<Result<Vec<_>>>()?;
-    let extended = loop {
-        match target.index.with(removed, &modules, &search) {
-            Ok(extended) => break extended,
+    loop {
+        match index.with(removed, &modules, &search) {
+            Ok(extended) => return Ok(extended.index),
             // Their files say it.
             Err(ExtendError::Unknown(unknown)) => {
                 for path in unknown.into_iter().map(|unknown| unknown.module) {
@@ -34,8 +42,7 @@ pub fn extended(target: &Target<'_>, found: &[Found], removed: &[ModulePath]) ->
             }
             Err(error) => return Err(Failure::new(Kind::Invalid, format!("kernel modules: {error}")).into()),
         }
-    };
-    Ok(extended.index.files()?)
+    }
 }
 
 fn search_order(target: &Target<'_>) -> Result<SearchOrder> {
@@ -55,7 +62,7 @@ fn search_order(target: &Target<'_>) -> Result<SearchOrder> {
 }
 
 /// What depmod would read of a module.
-fn described(path: &ModulePath, bytes: &[u8]) -> Result<Module> {
+pub fn described(path: &ModulePath, bytes: &[u8]) -> Result<Module> {
     let bytes = module::unpack(bytes)?;
     let parsed = module::Module::parse(&bytes).with_context(|| path.to_string())?;
     let all = |key: &str| parsed.info.all(key).map(str::to_owned).collect();

@@ -2,11 +2,14 @@
 //! modprobe reads. Nothing of the target runs.
 //!
 //! ```text
-//! (sources of modules, layers below) --target--> the kernel   --origin--> trees --source--> [Found]   --proof--> table
-//!                                                              --index--> modules.dep ...     --settings--> modprobe.d, modules-load.d
+//! (sources of modules, layers below) --target--> the kernel   --origin--> trees --source--> [Found]   --finish--> [Found], signed and packed
+//!     --proof--> table     --index--> modules.dep ...     --settings--> modprobe.d, modules-load.d
+//!     --early--> the base's initramfs with an archive behind it
 //! ```
 
 pub mod deb;
+mod early;
+mod finish;
 mod index;
 mod origin;
 mod proof;
@@ -22,6 +25,7 @@ use anyhow::{Context, Result};
 use crate::format::modules_index::ModulePath;
 use crate::plan::{Base, KernelModules, ModuleSource, Plan};
 use crate::progress::Sink;
+use crate::sign::ModuleSigners;
 use crate::source::{self as fetched, Network};
 use crate::store::Store;
 use crate::tree::{Content, Meta, Tree, TreePath};
@@ -35,6 +39,8 @@ pub use target::release;
 pub const REPORT: &str = "/usr/lib/basalt/kernel-modules.json";
 /// Where depmod and modprobe look before they look at the kernel's own modules.
 const FOLDER: &str = "updates";
+/// Where libostree looks for the initramfs, below the kernel's folder.
+const INITRAMFS: &str = "initramfs.img";
 
 /// What the layer brings, and what of the layers below it takes the place of.
 #[derive(Debug)]
@@ -56,14 +62,16 @@ pub struct Found {
     pub content: Content,
 }
 
-/// The layer of `wanted` over the merged tree `below`.
+/// The layer of `wanted` over the merged tree `below`; `signers` have the keys, where modules are to be signed.
 ///
 /// # Errors
 /// [`crate::failure::Kind::Verification`]: a module that the kernel would not load, every reason of each; no modules for this kernel.
-/// [`crate::failure::Kind::Invalid`]: layers below without a kernel, or without what the proof needs.
-pub fn produce(wanted: &KernelModules, below: &Tree, store: &Store) -> Result<Produced> {
+/// [`crate::failure::Kind::Invalid`]: layers below without a kernel, or without what the proof needs. [`crate::failure::Kind::Input`]: nobody
+/// has a key.
+pub fn produce(wanted: &KernelModules, below: &Tree, store: &Store, signers: &ModuleSigners) -> Result<Produced> {
     let target = Target::of(below)?;
-    let sources = source::all(wanted, &target, store)?;
+    let mut sources = source::all(wanted, &target, store)?;
+    finish::all(wanted, &target, &mut sources, store, signers)?;
     let removed = target.removed(&wanted.sets)?;
     let proven = proof::prove(wanted, &target, &sources, &removed, store)?;
     let mut produced = Produced { tree: Tree::new(), removals: Vec::new() };
@@ -76,12 +84,17 @@ pub fn produce(wanted: &KernelModules, below: &Tree, store: &Store) -> Result<Pr
     for path in &removed {
         produced.removals.push(target.path(path.as_str())?);
     }
-    for (name, bytes) in index::extended(&target, &sources.modules, &removed)? {
+    let index = index::extended(&target, &sources.modules, &removed)?;
+    for (name, bytes) in index.files()? {
         let path = target.path(&name)?;
         if below.get(&path).is_some() {
             produced.removals.push(path.clone());
         }
         produced.put(&path, Content::from_bytes(bytes))?;
+    }
+    if let Some(early) = early::extended(wanted, &target, &sources, &removed, &index, store)? {
+        produced.removals.push(early.replaced);
+        produced.tree.put_file(&target.path(INITRAMFS)?, early.meta, early.content)?;
     }
     for (path, text) in settings::files(wanted) {
         produced.put(&TreePath::parse(&path)?, Content::from_bytes(text.into_bytes()))?;

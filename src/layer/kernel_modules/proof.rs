@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::deb;
 use super::source::Sources;
 use super::table::{Obstacle, Row, Table, Verdict};
-use super::target::Target;
+use super::target::{Target, real};
 use crate::failure::{Failure, Kind};
 use crate::format::modules_index::ModulePath;
 use crate::format::{compressed, kernel_image, symvers};
@@ -14,8 +14,9 @@ use crate::host::interrupt;
 use crate::kmod::{self, Facts, Finding, Kernel, Keyring, Signed, Symbols};
 use crate::layer::agent::blob;
 use crate::plan::KernelModules;
+use crate::sign::KnownSignature;
 use crate::store::Store;
-use crate::tree::TreePath;
+use crate::tree::{Content, TreePath};
 
 /// Where the kernel looks for firmware, and how it may be packed there.
 const FIRMWARE: [&str; 2] = ["/usr/lib/firmware/updates", "/usr/lib/firmware"];
@@ -32,6 +33,9 @@ pub struct Proven {
     /// Whose signature it has, when that is a key which the kernel trusts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signed_by: Option<String>,
+    /// The signature that it got while the image was built.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<KnownSignature>,
     /// What stands in its way and the recipe allows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allowed: Vec<String>,
@@ -49,7 +53,20 @@ pub fn prove(
     store: &Store,
 ) -> Result<Vec<Proven>> {
     let table = examine(wanted, target, sources, removed, store)?;
-    if table.is_good() { Ok(table.proven()) } else { Err(table.failure().into()) }
+    if !table.is_good() {
+        let failure = table.failure();
+        // Only a key that nobody trusts can be wrong with a signature which was just made.
+        let signed = |row: &Row| wanted.sets.iter().any(|set| set.sign.is_some() && row.entry.as_ref() == Some(&set.name));
+        let distrusted = |row: &Row| row.checks.get("signature") == Some(&Verdict::Misfit);
+        let hint = "nodes trust a key of their owner's (MOK) once it is enrolled: name its certificate in `kernel.module-keys`, too";
+        let is_key = table.modules.iter().any(|row| signed(row) && distrusted(row));
+        return Err(if is_key { failure.hint(hint) } else { failure }.into());
+    }
+    let mut proven = table.proven();
+    for module in &mut proven {
+        module.signature = sources.signatures.get(&module.path).cloned();
+    }
+    Ok(proven)
 }
 
 /// The same, whatever comes out.
@@ -85,23 +102,25 @@ pub fn examine(
     let mut modules = Vec::new();
     for (place, (facts, findings)) in facts.into_iter().zip(findings).enumerate() {
         let set = found.get(place).map(|module| &wanted.sets[module.set]);
+        // Nobody looked at the signatures of the kernel's own modules; those that a build will sign anew do not count before.
+        let unsigned_yet = set.is_some_and(|set| set.sign.is_some()) && !sources.signatures.contains_key(&facts.path);
         let mut obstacles: Vec<_> = findings
             .into_iter()
-            .filter(|finding| !of_kernel(place >= own, finding))
+            .filter(|finding| !((place >= own || unsigned_yet) && matches!(finding, Finding::Signature { .. })))
             .map(|finding| Obstacle { text: finding.to_string(), finding, verdict: Verdict::Misfit })
             .collect();
         if set.is_some() {
-            obstacles.extend(facts.firmware.iter().filter_map(|name| firmware(target, sources, name)));
+            obstacles.extend(facts.firmware.iter().filter_map(|name| lacking(target, sources, name)));
         }
         for obstacle in &mut obstacles {
             if set.is_some_and(|set| set.allow.iter().any(|kind| kind == obstacle.finding.kind())) {
                 obstacle.verdict = Verdict::Allowed;
             }
         }
-        let skipped: &[_] = match (set, kernel.signed_only) {
-            (None, _) => &["signature", "firmware"],
-            (Some(_), false) => &["signature"],
-            (Some(_), true) => &[],
+        let skipped: &[_] = match set {
+            None => &["signature", "firmware"],
+            Some(_) if !kernel.signed_only || unsigned_yet => &["signature"],
+            Some(_) => &[],
         };
         let mut row = Row::new(set.map(|set| set.name.clone()), facts.name, facts.path, obstacles, skipped);
         if let Signed::By(owner) = facts.signed {
@@ -110,11 +129,6 @@ pub fn examine(
         modules.push(row);
     }
     Ok(Table { kernel: target.release.to_string(), modules })
-}
-
-/// What is no news of the kernel's own modules: nobody looked at their signatures.
-fn of_kernel(is_own: bool, finding: &Finding) -> bool {
-    is_own && matches!(finding, Finding::Signature { .. })
 }
 
 fn keyring(wanted: &KernelModules, target: &Target<'_>, store: &Store) -> Result<Keyring> {
@@ -179,24 +193,31 @@ fn exports(wanted: &KernelModules, target: &Target<'_>, store: &Store) -> Result
     })
 }
 
-/// What is to be said of a file that a module may ask for: the image has it, perhaps packed as the kernel unpacks it, or has not. A name
-/// with `*` means one of many.
-fn firmware(target: &Target<'_>, sources: &Sources, name: &str) -> Option<Obstacle> {
-    if name.contains(['*', '?', '[']) {
-        return None;
-    }
-    let places = FIRMWARE.iter().flat_map(|folder| PACKED.iter().map(move |ending| format!("{folder}/{name}{ending}")));
-    let places: Vec<_> = places.filter_map(|path| TreePath::parse(&path).ok()).collect();
-    if sources.firmware.iter().any(|(brought, _)| places.contains(brought)) {
+/// Whether a name of firmware means one of many.
+pub fn is_pattern(name: &str) -> bool {
+    name.contains(['*', '?', '['])
+}
+
+/// What is to be said of a file that a module may ask for and the image lacks.
+fn lacking(target: &Target<'_>, sources: &Sources, name: &str) -> Option<Obstacle> {
+    if is_pattern(name) || firmware(target, sources, name).is_some() {
         return None;
     }
     let finding = Finding::Firmware { file: name.to_owned() };
-    match &target.firmware {
-        Some(trees) if trees.iter().any(|tree| places.iter().any(|path| tree.get(path).is_some())) => None,
-        Some(_) => Some(Obstacle { text: finding.to_string(), finding, verdict: Verdict::Misfit }),
-        None => {
-            let text = format!("may ask for the firmware {name}, and nobody knows whether the image has it");
-            Some(Obstacle { text, finding, verdict: Verdict::Unknown })
-        }
+    if target.firmware.is_some() {
+        return Some(Obstacle { text: finding.to_string(), finding, verdict: Verdict::Misfit });
     }
+    let text = format!("may ask for the firmware {name}, and nobody knows whether the image has it");
+    Some(Obstacle { text, finding, verdict: Verdict::Unknown })
+}
+
+/// The file of the image that a module may ask for by `name`, perhaps packed as the kernel unpacks it: where it lies, and what it holds.
+pub fn firmware(target: &Target<'_>, sources: &Sources, name: &str) -> Option<(TreePath, Content)> {
+    let places = FIRMWARE.iter().flat_map(|folder| PACKED.iter().map(move |ending| format!("{folder}/{name}{ending}")));
+    places.into_iter().filter_map(|path| TreePath::parse(&path).ok()).find_map(|path| {
+        let brought = sources.firmware.iter().find(|(brought, _)| *brought == path).map(|(_, content)| content.clone());
+        let below = || target.firmware.iter().flatten().find_map(|tree| tree.file(&real(tree, &path)?).cloned());
+        let found = brought.or_else(below)?;
+        Some((path, found))
+    })
 }

@@ -4,6 +4,9 @@ use std::fmt::Write as _;
 
 use crate::plan::KernelModules;
 
+/// Where modprobe reads what is said of modules.
+pub const MODPROBE: &str = "/usr/lib/modprobe.d";
+
 /// Files by path: `modprobe.d` for parameters and what is never loaded for a device, `modules-load.d` for what is loaded at boot.
 pub fn files(wanted: &KernelModules) -> Vec<(String, String)> {
     let mut files = Vec::new();
@@ -16,7 +19,7 @@ pub fn files(wanted: &KernelModules) -> Vec<(String, String)> {
             let _ = writeln!(text, "blacklist {module}");
         }
         if !text.is_empty() {
-            files.push((format!("/usr/lib/modprobe.d/basalt-{}.conf", set.name), text));
+            files.push((format!("{MODPROBE}/basalt-{}.conf", set.name), text));
         }
         if !set.load.is_empty() {
             files.push((format!("/usr/lib/modules-load.d/basalt-{}.conf", set.name), set.load.join("\n") + "\n"));

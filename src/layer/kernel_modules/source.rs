@@ -3,7 +3,7 @@
 //! A source is a tree of modules (see [`origin`]): in KMM's layout (`opt/lib/modules/RELEASE/*.ko`), as packages lay them out
 //! (`[usr/]lib/modules/RELEASE/...`), or any folder with modules for one kernel.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 
@@ -13,6 +13,7 @@ use crate::failure::{Failure, Kind};
 use crate::format::module;
 use crate::format::modules_index::ModulePath;
 use crate::plan::{KernelModules, ModuleSet};
+use crate::sign::KnownSignature;
 use crate::store::Store;
 use crate::tree::{Content, LeafKind, Node, Tree, TreePath};
 
@@ -28,6 +29,8 @@ pub struct Sources {
     pub modules: Vec<Found>,
     /// Path in the image, and content.
     pub firmware: Vec<(TreePath, Content)>,
+    /// What was signed here, by the module's path.
+    pub signatures: BTreeMap<String, KnownSignature>,
 }
 
 /// Reads the sources for the kernel of `target`.

@@ -129,6 +129,7 @@ impl Table {
             name: row.name.clone(),
             path: row.path.clone(),
             signed_by: row.signed_by.clone(),
+            signature: None,
             allowed: allowed(row),
         };
         let mut proven: Vec<_> = self.modules.iter().filter(|row| row.entry.is_some()).map(proven).collect();

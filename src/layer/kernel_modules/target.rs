@@ -16,6 +16,8 @@ use crate::tree::{Content, Directory, LeafKind, Node, Tree, TreePath};
 
 /// Where kernels keep their modules.
 const MODULES: &str = "/usr/lib/modules";
+/// So many links are followed.
+const LINKS: usize = 40;
 /// Where a base may keep its kernel's exports: below the kernel's folder.
 const SYMVERS: [&str; 5] = ["symvers.xz", "symvers.gz", "symvers.zst", "symvers", "build/Module.symvers"];
 
@@ -189,6 +191,39 @@ impl<'a> Target<'a> {
         let mappings = mappings.collect::<Result<Vec<_>>>()?;
         Ok(mapping::first(mappings.iter().map(|(matcher, what)| (matcher, *what)), &self.release))
     }
+}
+
+/// Where a path of `tree` leads, when links lie on its way. None where they turn in a circle, or out of the tree.
+pub fn real(tree: &Tree, path: &TreePath) -> Option<TreePath> {
+    let mut path = path.clone();
+    for _ in 0..LINKS {
+        let mut at = TreePath::root();
+        let parts: Vec<_> = path.parts().map(str::to_owned).collect();
+        let link = parts.iter().enumerate().find_map(|(index, part)| {
+            let parent = at.clone();
+            at = parent.join(part);
+            let Node::Leaf(leaf) = tree.get(&at)? else { return None };
+            let LeafKind::Symlink(target) = &leaf.kind else { return None };
+            let begin = if target.starts_with('/') { String::new() } else { parent.relative().to_owned() };
+            Some(format!("{begin}/{target}/{}", parts[index + 1..].join("/")))
+        });
+        let Some(next) = link else { return Some(path) };
+        path = normal(&next)?;
+    }
+    None
+}
+
+/// A path without `.` and `..`. None where it climbs out of the tree.
+fn normal(text: &str) -> Option<TreePath> {
+    let mut path = TreePath::root();
+    for part in text.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => path = path.split_last()?.0,
+            part => path = path.join(part),
+        }
+    }
+    Some(path)
 }
 
 /// The files of depmod, and what it reads beside modules.

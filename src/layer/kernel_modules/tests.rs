@@ -1,4 +1,8 @@
-//! What needs no module: which kernel, which mapping, which words. Real modules and kernels are in `qemu-tests`.
+//! Which kernel, which mapping, which words; below, on small modules, what is made of them. Real modules and kernels are in `qemu-tests`.
+
+mod early;
+mod finish;
+mod sample;
 
 use super::settings::{blacklist_argument, files};
 use super::target::Target;

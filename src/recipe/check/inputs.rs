@@ -6,6 +6,7 @@ use std::io::Read as _;
 use super::super::place::Placed;
 use super::super::problem::Findings;
 use super::super::{ImageSource, Origin, Recipe, secrets, written::Written};
+use crate::kmod::signing::Certificate;
 use crate::layer::overlay;
 use crate::sign::{ecdsa, openpgp};
 use crate::tree::TreePath;
@@ -50,6 +51,7 @@ pub(super) fn examine(written: &Written, recipe: &Recipe, findings: &mut Finding
             }
         }
     }
+    certificates(written, recipe, findings);
     for path in written.kernel.symvers.iter().chain(&written.kernel.module_keys).filter(|path| !path.starts_with('/')) {
         file(path, recipe, findings, true);
     }
@@ -107,6 +109,20 @@ fn keys(written: &Written, recipe: &Recipe, findings: &mut Findings) {
             what,
             "write it anew: openssl pkey -in PRIVATE -pubout > FILE, or cosign generate-key-pair",
         );
+    }
+}
+
+/// Whether who signs kernel modules has a certificate.
+fn certificates(written: &Written, recipe: &Recipe, findings: &mut Findings) {
+    let signers = written.kernel_modules.iter().filter_map(|module| Some(&module.sign.as_ref()?.certificate));
+    for path in signers.filter(|path| !path.starts_with('/')) {
+        if file(path, recipe, findings, true)
+            && let Ok(bytes) = fs::read(recipe.local(path))
+            && let Err(bad) = Certificate::parse(&bytes)
+        {
+            let what = format!("kernel-module.sign: {:?}: needed an X.509 certificate, found {bad}", path.value);
+            findings.add_with_hint(path.place, what, "its key must be RSA, or ECDSA on P-256 or P-384");
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::super::place::Placed;
-use super::super::{ImageTemplate, KernelModule, ModuleOrigin, ModuleProof, names, written};
+use super::super::{ImageTemplate, KernelModule, ModuleOrigin, ModuleProof, ModuleSign, names, written};
 use super::{Checker, Place};
 use crate::format::module::canonical;
 use crate::plan::{KernelMatch, ModuleSet};
@@ -45,6 +45,9 @@ impl Checker<'_> {
                 dir: module.dir_name.as_ref().and_then(|path| self.target("kernel-module.dir-name", path)),
                 firmware: module.firmware.as_ref().and_then(|path| self.target("kernel-module.firmware", path)),
                 load: self.modules("load", &module.load),
+                load_early: self.modules("load-early", &module.load_early),
+                sign: None,
+                compress: module.compress.as_ref().map(|packing| packing.value),
                 parameters: Default::default(),
                 blacklist: self.modules("blacklist", &module.blacklist),
                 remove: self.modules("in-tree-modules-to-remove", &module.in_tree_modules_to_remove),
@@ -53,7 +56,11 @@ impl Checker<'_> {
             let parameters = self.parameters(module);
             let namespace = self.one("kernel-module.namespace", module.namespace.as_ref(), names::image);
             let mappings = self.mappings(module, archive);
-            modules.push(KernelModule { name, namespace, mappings, set: ModuleSet { parameters, ..set } });
+            let sign = module.sign.as_ref().map(|sign| ModuleSign {
+                certificate: sign.certificate.value.clone(),
+                hash: sign.hash.as_ref().map(|hash| hash.value),
+            });
+            modules.push(KernelModule { name, namespace, mappings, sign, set: ModuleSet { parameters, ..set } });
         }
         modules
     }
