@@ -9,8 +9,8 @@ use basalt_contract::kernel_arguments::{self, Contradictions};
 
 use super::kernel_arguments::contradictory;
 use super::{
-    Base, FileContent, FileSpec, KernelModules, Key, Layer, LayerContent, ModuleSet, ModuleSigner, Plan, Trust, Tuned, TunedSource,
-    VERSION, modules,
+    Base, FileContent, FileSpec, KernelModules, Key, Layer, LayerContent, ModuleSet, ModuleSigner, Plan, Trust, Tuned,
+    TunedSource, VERSION, modules,
 };
 use crate::architecture::Architecture;
 use crate::failure::{Failure, Kind};

@@ -25,6 +25,7 @@ use crate::plan::{self, Base, KernelModules, Key, LayerContent, ModuleSet, Plan}
 use crate::progress::Sink;
 use crate::recipe::KernelModule;
 use crate::registry;
+use crate::sign::ModuleSigners;
 use crate::source::Network;
 use crate::tree::Tree;
 use kernel::Other;
@@ -203,7 +204,7 @@ fn firmware(asked: Asked<'_>) -> Result<Option<Vec<Tree>>> {
     }
     for wanted in &plan.layers {
         if matches!(wanted.content, LayerContent::Overlay { .. } | LayerContent::Files { .. }) {
-            trees.push(layer::produce(wanted, &[], store)?.tree);
+            trees.push(layer::produce(wanted, &[], store, &ModuleSigners::default())?.tree);
         }
     }
     Ok(Some(trees))

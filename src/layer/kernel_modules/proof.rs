@@ -58,7 +58,8 @@ pub fn prove(
         // Only a key that nobody trusts can be wrong with a signature which was just made.
         let signed = |row: &Row| wanted.sets.iter().any(|set| set.sign.is_some() && row.entry.as_ref() == Some(&set.name));
         let distrusted = |row: &Row| row.checks.get("signature") == Some(&Verdict::Misfit);
-        let hint = "nodes trust a key of their owner's (MOK) once it is enrolled: name its certificate in `kernel.module-keys`, too";
+        let hint =
+            "nodes trust a key of their owner's (MOK) once it is enrolled: name its certificate in `kernel.module-keys`, too";
         let is_key = table.modules.iter().any(|row| signed(row) && distrusted(row));
         return Err(if is_key { failure.hint(hint) } else { failure }.into());
     }

@@ -20,7 +20,7 @@ fn early(below: &Tree, sources: &Sources, set: ModuleSet) -> anyhow::Result<Opti
     let store = Store::open(folder.path()).unwrap();
     let target = Target::of(below).unwrap();
     let wanted = KernelModules { sets: vec![set], ..Default::default() };
-    let removed = target.removed(&wanted).unwrap();
+    let removed = target.removed(&wanted.sets).unwrap();
     let index = index::extended(&target, &sources.modules, &removed).unwrap();
     extended(&wanted, &target, sources, &removed, &index, &store)
 }
