@@ -29,7 +29,7 @@ pub use account::Account;
 pub use container::{Container, IMAGE};
 pub use debugfs::{root_file, root_folder};
 pub use foreign::{CHANGED, Foreign, foreign_base};
-pub use image::{Image, reference_image};
+pub use image::{Image, reference_image, shared_cache};
 pub use kernel::{KernelPackage, kernel_package};
 pub use labels::Labels;
 pub use programs::{Basalt, Ran, agent, basalt, repository, update_client};
