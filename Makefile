@@ -35,8 +35,9 @@ cli: programs
 	$(CASES) -- --test-threads=1 cli_
 vm: programs
 	$(CASES) -- --test-threads=1 vm_
-# Both, two at a time, because a case keeps one processor busy: the longest first, so that both end together.
-LONGEST := vm_reference vm_update cli_cases vm_other_base vm_ci
+# Both, two at a time, because a case keeps one processor busy. The first builds the reference image, the second needs none; then the
+# longest first, so that both end together.
+LONGEST := vm_reference vm_other_base cli_cases vm_update vm_ci
 BINARIES = $(LONGEST) $(filter-out $(LONGEST) soak_%,$(basename $(notdir $(wildcard qemu-tests/tests/*.rs))) cli_cases)
 cases: programs
 	$(CASES) --no-run

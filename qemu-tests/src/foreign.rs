@@ -15,7 +15,7 @@ use basalt::lock::{self, LockedPackage};
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::getuid;
 
-use crate::{Scratch, Warm, run};
+use crate::{Basalt, Scratch, repository, run, shared_cache};
 
 /// What brings SELinux to Debian, and reads labels.
 const POLICY: (&str, &str) = ("packages = [", r#"packages = ["selinux-policy-default", "selinux-utils", "policycoreutils", "#);
@@ -71,14 +71,16 @@ pub struct Foreign {
     _lock: Flock<File>,
 }
 
-/// The system, made now if its inputs are not those of the last one. It lies in the user's cache folder.
+/// The system, made now if its inputs are not those of the last one. It lies in the user's cache folder. The reference image need not be
+/// there: both can be made at the same time.
 pub fn foreign_base() -> Result<Foreign> {
-    let warm = Warm::new()?;
-    let recipe = fs::read_to_string(&warm.recipe)?;
-    ensure!(recipe.contains(POLICY.0), "the reference recipe has no {} to change", POLICY.0);
-    fs::write(&warm.recipe, recipe.replacen(POLICY.0, POLICY.1, 1))?;
-    warm.basalt(["lock"]).arg(&warm.recipe).run(&warm.scratch)?.exits(0);
-    let lock = lock::read(&warm.recipe.with_extension("lock"))?.context("no lock was written")?;
+    let (scratch, cache) = (Scratch::new()?, shared_cache());
+    let recipe = scratch.copy(&repository().join("image-recipes"))?.join("gpu-node.toml");
+    let text = fs::read_to_string(&recipe)?;
+    ensure!(text.contains(POLICY.0), "the reference recipe has no {} to change", POLICY.0);
+    fs::write(&recipe, text.replacen(POLICY.0, POLICY.1, 1))?;
+    Basalt::new(["lock"]).arg(&recipe).cache(&cache).run(&scratch)?.exits(0);
+    let lock = lock::read(&recipe.with_extension("lock"))?.context("no lock was written")?;
     let packages: Vec<_> = lock.architecture.into_values().flat_map(|section| section.packages).collect();
     let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
     let folder = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home).context("HOME is not set")?;
@@ -91,8 +93,8 @@ pub fn foreign_base() -> Result<Foreign> {
     if fs::read_to_string(folder.join("made-from")).ok().as_ref() != Some(&key) {
         let _ = fs::remove_file(folder.join("made-from"));
         // So that the cache has all packages.
-        warm.basalt(["vendor"]).arg(&warm.recipe).arg(warm.scratch.path().join("vendor")).run(&warm.scratch)?.exits(0);
-        foreign.make(&warm.cache)?;
+        Basalt::new(["vendor"]).arg(&recipe).arg(scratch.path().join("vendor")).cache(&cache).run(&scratch)?.exits(0);
+        foreign.make(&cache)?;
         fs::write(folder.join("made-from"), key)?;
     }
     foreign._lock.relock(FlockArg::LockShared)?;

@@ -22,6 +22,11 @@ pub struct Image {
 
 const RECIPE: &str = "image-recipes/gpu-node.toml";
 
+/// The cache that it is built with, there or not: packages and bases for cases that need no image.
+pub fn shared_cache() -> PathBuf {
+    std::env::var_os("BASALT_CACHE").map_or_else(|| repository().join("target/reference-image/cache"), PathBuf::from)
+}
+
 /// Builds `image-recipes/gpu-node.toml` (raw, qcow2 and OCI), or has the builder verify that it is built: an unchanged plan does nothing
 /// else. Another case that comes here meanwhile waits.
 pub fn reference_image() -> Result<Image> {
@@ -29,8 +34,7 @@ pub fn reference_image() -> Result<Image> {
     fs::create_dir_all(&folder)?;
     let lock = File::create(folder.join(".lock"))?;
     let lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, error)| error).context("target/reference-image/.lock")?;
-    let cache = std::env::var_os("BASALT_CACHE").map_or_else(|| folder.join("cache"), PathBuf::from);
-    let image = Image { cache, folder: folder.join("out") };
+    let image = Image { cache: shared_cache(), folder: folder.join("out") };
     // A plan does not say which program carries it out.
     let (built_by, program) = (folder.join("built-by"), Digest::of(&fs::read(programs::basalt()?)?).to_string());
     if fs::read_to_string(&built_by).ok().as_ref() != Some(&program) && image.folder.exists() {

@@ -32,7 +32,7 @@ pub use account::Account;
 pub use container::{Container, IMAGE};
 pub use debugfs::{boot_folder, root_file, root_folder};
 pub use foreign::{CHANGED, Foreign, foreign_base};
-pub use image::{Image, reference_image};
+pub use image::{Image, reference_image, shared_cache};
 pub use kernel::{KernelPackage, kernel_package};
 pub use labels::Labels;
 pub use linux_source::linux_source;

@@ -63,16 +63,19 @@ pub(super) enum ChannelError {
 /// How much longer than the command the host waits for its answer: the guest stops the command, then tells.
 const GRACE: Duration = Duration::from_secs(30);
 const CREDENTIAL: &str = "basalt.channel";
+/// What QEMU's first serial port is for Linux on x86.
+const CONSOLE: &str = "ttyS0";
 
 /// Puts the guest's side of the channel into `credentials`.
 pub(super) fn put_in(credentials: &mut Credentials) {
     let unit = include_str!("channel.service").replace("@PORT@", PORT).replace("@CREDENTIAL@", CREDENTIAL);
     credentials.set(CREDENTIAL, include_str!("channel.sh"));
     credentials.set_unit("basalt-channel.service", &unit, "basic.target");
-    // systemd gives a device 90 s from the start of the boot, which an emulated machine beside others may need for its disks alone; then
-    // the port's unit never starts, and a filesystem's machine is in emergency mode. How long is too long is for the host to say.
+    // systemd gives a device minutes from the start of the boot, which an emulated machine beside others may need for its disks alone;
+    // then the port's unit and the console's login never start, and a filesystem's machine is in emergency mode. How long is too long is
+    // for the host to say.
     let labels = [ROOT_LABEL, BOOT_LABEL].map(|label| format!("disk-by\\x2dlabel-{label}"));
-    for device in labels.into_iter().chain([format!("virtio\\x2dports-{PORT}")]) {
+    for device in labels.into_iter().chain([format!("virtio\\x2dports-{PORT}"), CONSOLE.to_owned()]) {
         let name = format!("systemd.unit-dropin.dev-{device}.device~basalt");
         credentials.set(&name, "[Unit]\nJobRunningTimeoutSec=infinity\n");
     }
