@@ -133,6 +133,13 @@ impl LockedPackage {
         self.kernel().map(|release| format!("linux-headers-{release}"))
     }
 
+    /// The package with its headers among `all`, or the name and version of what is missing there. None where it is no kernel.
+    pub fn headers_among<'a>(&self, mut all: impl Iterator<Item = &'a Self>) -> Option<Result<&'a Self, String>> {
+        let name = self.headers()?;
+        let found = all.find(|other| other.name == name && other.version == self.version);
+        Some(found.ok_or_else(|| format!("{name} {}", self.version)))
+    }
+
     /// The release of the kernel that this package is. None where it is no kernel.
     pub fn kernel(&self) -> Option<&str> {
         let release = self.name.strip_prefix("linux-image-")?.trim_end_matches("-unsigned");

@@ -215,12 +215,8 @@ fn kernel_modules(recipe: &Recipe, lock: &Section) -> Result<Option<Layer>, Stri
 
 /// The headers of each kernel that the lock pins.
 fn headers(lock: &Section) -> Result<Vec<LockedPackage>, String> {
-    let wanted = lock.packages.iter().filter_map(|kernel| Some((kernel.headers()?, &kernel.version)));
-    let find = |(name, version): (String, &String)| {
-        let found = lock.headers.iter().find(|headers| headers.name == name && headers.version == *version);
-        found.cloned().ok_or_else(|| format!("package {name} {version}"))
-    };
-    wanted.map(find).collect()
+    let found = lock.packages.iter().filter_map(|kernel| kernel.headers_among(lock.headers.iter()));
+    found.map(|found| found.cloned().map_err(|missing| format!("package {missing}"))).collect()
 }
 
 /// The profiles of the recipe. Fails with the name that the lock lacks.

@@ -1,5 +1,7 @@
 //! Whether the kernel loads what is laid into the image, and still loads what uses it.
 
+use std::fs;
+
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +20,9 @@ use crate::sign::KnownSignature;
 use crate::store::Store;
 use crate::tree::{Content, TreePath};
 
+/// The kind of the store's entries of a kernel's exports, by the digest of the package with its headers, and their one file.
+const EXPORTS: &str = "kernel-exports";
+const SYMVERS: &str = "Module.symvers";
 /// Where the kernel looks for firmware, and how it may be packed there.
 const FIRMWARE: [&str; 2] = ["/usr/lib/firmware/updates", "/usr/lib/firmware"];
 const PACKED: [&str; 3] = ["", ".xz", ".zst"];
@@ -178,11 +183,18 @@ fn exports(wanted: &KernelModules, target: &Target<'_>, store: &Store) -> Result
     }
     let name = format!("linux-headers-{}", target.release);
     if let Some(package) = wanted.headers.iter().find(|package| package.name == name) {
-        // No byte of the image comes from it.
-        let tree = deb::tree(&name, &store.blob_path(&package.sha256), store)?;
-        let is_it = |path: &TreePath| path.relative().ends_with("/Module.symvers");
-        if let Some(content) = tree.walk().map(|(path, _)| path).find(is_it).and_then(|path| tree.file(&path)) {
-            return Ok(content.bytes()?);
+        // No byte of the image comes from it. Unpacking takes longer than the proof of a few modules: what is asked of it is kept.
+        let entry = store.entry_or_make(EXPORTS, &package.sha256, |folder| {
+            let tree = deb::tree(&name, &store.blob_path(&package.sha256), store)?;
+            let is_it = |path: &TreePath| path.relative().ends_with("/Module.symvers");
+            match tree.walk().map(|(path, _)| path).find(is_it).and_then(|path| tree.file(&path)) {
+                Some(content) => Ok(fs::write(folder.join(SYMVERS), content.bytes()?)?),
+                None => Ok(()),
+            }
+        })?;
+        let kept = entry.path.join(SYMVERS);
+        if kept.exists() {
+            return Ok(fs::read(kept)?);
         }
     }
     let found = target.symvers()?;

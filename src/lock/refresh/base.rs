@@ -156,24 +156,16 @@ fn fitting<'a>(
     packages: &[LockedPackage],
     from: impl IntoIterator<Item = &'a [LockedPackage]> + Clone,
 ) -> Result<Vec<LockedPackage>> {
-    let mut found = Vec::new();
-    for (kernel, name) in packages.iter().filter_map(|package| Some((package, package.headers()?))) {
-        let mut all = from.clone().into_iter().flatten();
-        let Some(headers) = all.find(|headers| headers.name == name && headers.version == kernel.version) else {
-            let what = format!(
-                "kernel modules: needed {name} {}, which has what the kernel exports; the archive has it no more",
-                kernel.version
-            );
-            return Err(Failure::new(Kind::Input, what)
-                .hint(format!(
-                    "take the archive's kernel: basalt lock --update {} RECIPE; or name [kernel] symvers",
-                    kernel.source
-                ))
-                .into());
-        };
-        found.push(headers.clone());
-    }
-    Ok(found)
+    let headers = packages.iter().filter_map(|kernel| Some((kernel, kernel.headers_among(from.clone().into_iter().flatten())?)));
+    let pinned = headers.map(|(kernel, found)| {
+        found.cloned().map_err(|missing| {
+            let what = format!("kernel modules: needed {missing}, which has what the kernel exports; the archive has it no more");
+            let hint =
+                format!("take the archive's kernel: basalt lock --update {} RECIPE; or name [kernel] symvers", kernel.source);
+            Failure::new(Kind::Input, what).hint(hint).into()
+        })
+    });
+    pinned.collect()
 }
 
 /// Takes only the named packages from `new`, with all others of their source packages (they fit only each other); the rest stays as it
