@@ -1,13 +1,13 @@
 //! The state machine: what the agent is doing, what happened, what to do next. Pure: time and facts come in with events.
 //!
 //! ```text
-//! Idle --Begun--> Starting --Collected--> Reporting --ReportWritten / ReportFailed--> Settled
+//! Idle --Begun--> Starting --Collected--> [Tuning --Tuned-->] Reporting --ReportWritten / ReportFailed--> Settled
 //!                                 any of them --Terminate--> Stopped
 //! ```
 //!
 //! No failure stops the way: it becomes a fault of the report, and the boot goes on beside us.
 
-use basalt_contract::{Fault, Report, State as Word};
+use basalt_contract::{Fault, Report, State as Word, Tuned};
 
 use crate::facts::Facts;
 use crate::{VERSION, report};
@@ -23,6 +23,13 @@ pub enum State {
         started: u64,
         /// What has failed so far.
         faults: Vec<Fault>,
+    },
+    /// tuned is being asked.
+    Tuning {
+        /// When it began, in seconds since 1970.
+        started: u64,
+        /// What was found.
+        facts: Box<Facts>,
     },
     /// The report is being written.
     Reporting(Box<Report>),
@@ -49,6 +56,15 @@ pub enum Event {
         /// What was found, and what not.
         facts: Box<Facts>,
     },
+    /// tuned did what the image wants, or did not.
+    Tuned {
+        /// Now, in seconds since 1970.
+        at: u64,
+        /// What it does, where it answered.
+        tuned: Option<Tuned>,
+        /// What did not work.
+        fault: Option<Fault>,
+    },
     /// The report is on the disk.
     ReportWritten,
     /// The report could not be written.
@@ -64,6 +80,8 @@ pub enum Effect {
     Ready,
     /// Find out; answers [`Event::Collected`].
     Collect,
+    /// Have tuned make these profiles active and verify them; answers [`Event::Tuned`].
+    Tune(String),
     /// Write the report's file; answers [`Event::ReportWritten`] or [`Event::ReportFailed`].
     WriteReport(Box<Report>),
     /// Put a fault into the journal.
@@ -85,9 +103,14 @@ pub fn next(state: State, event: Event) -> (State, Vec<Effect>) {
         (State::Idle, Event::Begun { at, bus: Some(fault) }) => {
             (State::Starting { started: at, faults: vec![fault] }, vec![Effect::Collect])
         }
-        (State::Starting { started, faults }, Event::Collected { at, facts }) => {
-            let report = Box::new(conclude(started, at, faults, *facts));
-            (State::Reporting(report.clone()), vec![Effect::WriteReport(report)])
+        // Without a bus there is nobody to ask.
+        (State::Starting { started, faults }, Event::Collected { facts, .. }) if faults.is_empty() && facts.tuned.is_some() => {
+            let profile = facts.tuned.clone().unwrap_or_default();
+            (State::Tuning { started, facts }, vec![Effect::Tune(profile)])
+        }
+        (State::Starting { started, faults }, Event::Collected { at, facts }) => conclude(started, at, faults, *facts, None),
+        (State::Tuning { started, facts }, Event::Tuned { at, tuned, fault }) => {
+            conclude(started, at, fault.into_iter().collect(), *facts, tuned)
         }
         (State::Reporting(report), Event::ReportWritten) => settle(report),
         (State::Reporting(mut report), Event::ReportFailed(fault)) => {
@@ -99,9 +122,9 @@ pub fn next(state: State, event: Event) -> (State, Vec<Effect>) {
     }
 }
 
-fn conclude(started: u64, finished: u64, mut faults: Vec<Fault>, facts: Facts) -> Report {
+fn conclude(started: u64, finished: u64, mut faults: Vec<Fault>, facts: Facts, tuned: Option<Tuned>) -> (State, Vec<Effect>) {
     faults.extend(facts.faults);
-    Report {
+    let report = Box::new(Report {
         format: Report::FORMAT,
         state: if faults.is_empty() { Word::Configured } else { Word::Degraded },
         faults,
@@ -109,10 +132,12 @@ fn conclude(started: u64, finished: u64, mut faults: Vec<Fault>, facts: Facts) -
         boot_id: facts.boot_id,
         machine_id: facts.machine_id,
         deployment: facts.deployment,
+        tuned,
         agent_version: VERSION.to_owned(),
         started,
         finished,
-    }
+    });
+    (State::Reporting(report.clone()), vec![Effect::WriteReport(report)])
 }
 
 fn settle(report: Box<Report>) -> (State, Vec<Effect>) {
@@ -154,7 +179,7 @@ impl Published {
     /// an end that the disk does not know.
     pub fn of(state: &State) -> Option<Self> {
         match state {
-            State::Idle | State::Starting { .. } | State::Reporting(_) => Some(Self::nothing()),
+            State::Idle | State::Starting { .. } | State::Tuning { .. } | State::Reporting(_) => Some(Self::nothing()),
             State::Settled(report) => Some(Self::of_report(report)),
             State::Stopped => None,
         }
@@ -187,7 +212,7 @@ impl Published {
 
 #[cfg(test)]
 mod tests {
-    use basalt_contract::{Fault, Report, State as Word};
+    use basalt_contract::{Fault, Report, State as Word, Tuned};
 
     use super::{Effect, Event, Published, State, next};
     use crate::facts::Facts;
@@ -201,6 +226,7 @@ mod tests {
         let word = |effect: &Effect| match effect {
             Effect::Ready => "ready",
             Effect::Collect => "collect",
+            Effect::Tune(_) => "tune",
             Effect::WriteReport(_) => "write",
             Effect::Warn(_) => "warn",
             Effect::Announce(_) => "announce",
@@ -217,17 +243,37 @@ mod tests {
         Event::Collected { at: 12, facts: Box::new(Facts { faults, ..Facts::default() }) }
     }
 
+    fn wanting(profile: &str) -> Event {
+        Event::Collected { at: 12, facts: Box::new(Facts { tuned: Some(profile.to_owned()), ..Facts::default() }) }
+    }
+
+    fn tuned(fault: Option<Fault>) -> Event {
+        let tuned = Tuned { profile: "a".to_owned(), was: None, verified: fault.is_none() };
+        Event::Tuned { at: 14, tuned: Some(tuned), fault }
+    }
+
     #[test]
     fn every_way_through() {
         use Event::{ReportFailed, ReportWritten, Terminate};
         // events, effects in order, last word
-        let cases: [(Vec<Event>, &[&str], Option<Word>); 6] = [
+        let cases: [(Vec<Event>, &[&str], Option<Word>); 9] = [
             (vec![begun(None)], &["ready", "collect"], Some(Word::Starting)),
             (vec![begun(None), collected(vec![])], &["ready", "collect", "write"], Some(Word::Starting)),
             (
                 vec![begun(None), collected(vec![]), ReportWritten],
                 &["ready", "collect", "write", "announce"],
                 Some(Word::Configured),
+            ),
+            (vec![begun(None), wanting("a")], &["ready", "collect", "tune"], Some(Word::Starting)),
+            (
+                vec![begun(None), wanting("a"), tuned(None), ReportWritten],
+                &["ready", "collect", "tune", "write", "announce"],
+                Some(Word::Configured),
+            ),
+            (
+                vec![begun(None), wanting("a"), tuned(Some(fault("tuned"))), ReportWritten],
+                &["ready", "collect", "tune", "write", "warn", "announce"],
+                Some(Word::Degraded),
             ),
             (
                 vec![begun(None), collected(vec![fault("image")]), ReportWritten],
@@ -268,11 +314,24 @@ mod tests {
     }
 
     #[test]
+    fn the_report_has_what_tuned_said_and_without_a_bus_nobody_asks_it() {
+        let (starting, _) = next(State::Idle, begun(None));
+        let (tuning, _) = next(starting, wanting("a"));
+        let (_, effects) = next(tuning, tuned(None));
+        let [Effect::WriteReport(report)] = effects.as_slice() else { panic!("{effects:?}") };
+        assert_eq!((report.finished, report.tuned.as_ref().map(|tuned| tuned.verified)), (14, Some(true)));
+        let (starting, _) = next(State::Idle, begun(Some(fault("bus"))));
+        let (_, effects) = next(starting, wanting("a"));
+        assert_eq!(words(&effects), ["write"]);
+    }
+
+    #[test]
     fn every_state_can_be_ended_and_nothing_follows_the_end() {
         let (starting, _) = next(State::Idle, begun(None));
         let (reporting, _) = next(starting.clone(), collected(vec![]));
         let (settled, _) = next(reporting.clone(), Event::ReportWritten);
-        for state in [State::Idle, starting, reporting, settled] {
+        let (tuning, _) = next(starting.clone(), wanting("a"));
+        for state in [State::Idle, starting, tuning, reporting, settled] {
             assert_eq!(next(state, Event::Terminate), (State::Stopped, vec![Effect::Stopping]));
         }
         for event in [begun(None), collected(vec![]), Event::ReportWritten, Event::Terminate] {
@@ -285,7 +344,10 @@ mod tests {
         let (starting, _) = next(State::Idle, begun(None));
         let (reporting, _) = next(starting.clone(), collected(vec![]));
         let (settled, _) = next(reporting.clone(), Event::ReportWritten);
+        let (tuning, _) = next(starting.clone(), wanting("a"));
         let cases = [
+            (starting.clone(), tuned(None)),
+            (tuning, collected(vec![])),
             (State::Idle, Event::ReportWritten),
             (State::Idle, collected(vec![])),
             (starting.clone(), begun(None)),

@@ -1,8 +1,9 @@
 //! What the node is: read once, from a root. What cannot be found out is a fault with a reason, and the others are still found.
 
+use std::io;
 use std::str::FromStr;
 
-use basalt_contract::{Deployment, Fault, ImageInfo, names};
+use basalt_contract::{Deployment, Fault, ImageInfo, TunedInfo, names};
 use serde::Serialize;
 
 use crate::backend::{FileError, Files};
@@ -18,6 +19,9 @@ pub struct Facts {
     pub machine_id: Option<String>,
     /// The deployment that runs.
     pub deployment: Option<Deployment>,
+    /// The profiles of tuned that the image wants, where it wants any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tuned: Option<String>,
     /// What could not be found out.
     pub faults: Vec<Fault>,
 }
@@ -42,6 +46,7 @@ pub fn collect(files: &dyn Files) -> Facts {
         deployment: deployment(files)
             .map_err(|what| note("deployment", "boot an entry that libostree wrote; see `ostree admin status`", what))
             .ok(),
+        tuned: tuned(files).map_err(|what| note("tuned", "boot an image that Basalt built", what)).ok().flatten(),
         faults,
     }
 }
@@ -63,6 +68,15 @@ pub fn boot_id(files: &dyn Files) -> Result<String, String> {
 fn image(files: &dyn Files) -> Result<ImageInfo, String> {
     let bytes = files.read(names::IMAGE_FILE).map_err(|error| error.to_string())?;
     ImageInfo::from_json(&bytes).map_err(|error| format!("{}: {error}", names::IMAGE_FILE))
+}
+
+fn tuned(files: &dyn Files) -> Result<Option<String>, String> {
+    let bytes = match files.read(names::TUNED_FILE) {
+        Err(error) if error.cause.kind() == io::ErrorKind::NotFound => return Ok(None),
+        read => read.map_err(|error| error.to_string())?,
+    };
+    let info = TunedInfo::from_json(&bytes).map_err(|error| format!("{}: {error}", names::TUNED_FILE))?;
+    Ok(Some(info.active))
 }
 
 fn machine_id(files: &dyn Files) -> Result<String, String> {
@@ -201,7 +215,16 @@ mod tests {
         let deployment = facts.deployment.unwrap();
         assert_eq!((deployment.os_name.as_str(), deployment.checksum.as_str(), deployment.serial), ("basalt", CHECKSUM, 1));
         assert_eq!(facts.image.unwrap().version, "1.2.0");
-        assert_eq!(facts.machine_id.unwrap(), "6c1f0a55a4f94f0a8f5a1b2c3d4e5f60");
+        assert_eq!((facts.machine_id.unwrap().as_str(), facts.tuned), ("6c1f0a55a4f94f0a8f5a1b2c3d4e5f60", None));
+    }
+
+    #[test]
+    fn a_node_whose_image_has_an_active_profile() {
+        let mounts = mounts();
+        let tuned = include_str!("../contract/fixtures/tuned-1.json");
+        let files = [("proc/self/mountinfo", mounts.as_str()), ("usr/lib/basalt/tuned.json", tuned)];
+        let facts = node(&[&GOOD[..], &files].concat(), None);
+        assert_eq!((facts.faults, facts.tuned.as_deref()), (vec![], Some("basalt-gpu-inference basalt-cpu-isolated")));
     }
 
     #[test]
@@ -227,7 +250,8 @@ mod tests {
 
     #[test]
     fn garbage_is_told_with_what_was_found() {
-        let cases: [(&str, &str, &str); 9] = [
+        let cases: [(&str, &str, &str); 10] = [
+            ("usr/lib/basalt/tuned.json", "{\"format\": 3}", "tuned.json of format 3"),
             ("usr/lib/basalt/image.json", "{\"format\": 9}", "image.json of format 9"),
             ("usr/lib/basalt/image.json", "\u{fffd}", "image.json cannot be understood"),
             ("proc/sys/kernel/random/boot_id", "", "needed a UUID in lower case, found \"\""),

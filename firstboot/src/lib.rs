@@ -12,6 +12,7 @@
 //! | [`agent`] | the state machine: pure |
 //! | [`serve`] | the one loop that runs its effects |
 //! | [`facts`] | what the node is: boot, machine, image, deployment |
+//! | [`tuned`] | the image's profile becomes the active one, and is verified |
 //! | [`report`] | a report as one line and as one screen |
 //! | [`status`] | asks the running agent, else reads its last report |
 //! | [`dbus`] | `org.basalt.FirstBoot1` as the bus sees it |
@@ -31,6 +32,7 @@ pub mod facts;
 pub mod report;
 pub mod serve;
 pub mod status;
+pub mod tuned;
 
 /// The version of this agent.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

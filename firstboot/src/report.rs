@@ -43,8 +43,12 @@ pub fn reason(report: &Report) -> String {
 
 /// One screen: what was found, what did not work and what to do.
 pub fn screen(report: &Report) -> String {
-    let Report { image, boot_id, machine_id, deployment, faults, .. } = report.clone();
-    let facts = Facts { image, boot_id, machine_id, deployment, faults };
+    let Report { image, boot_id, machine_id, deployment, faults, tuned, .. } = report.clone();
+    let tuned = tuned.map(|tuned| {
+        let was = tuned.was.map(|was| format!(", instead of {was}")).unwrap_or_default();
+        format!("{} ({}verified{was})", tuned.profile, if tuned.verified { "" } else { "not " })
+    });
+    let facts = Facts { image, boot_id, machine_id, deployment, tuned, faults };
     format!("{:<11} {}\n{:<11} {}\n{}", "State", report.state, "Agent", report.agent_version, of_facts(&facts))
 }
 
@@ -59,8 +63,9 @@ pub fn of_facts(facts: &Facts) -> String {
         ("Boot", facts.boot_id.clone().unwrap_or_else(unknown)),
         ("Machine", facts.machine_id.clone().unwrap_or_else(unknown)),
     ];
+    let tuned = facts.tuned.iter().map(|tuned| ("Tuned", tuned.clone()));
     let mut text = String::new();
-    for (name, value) in rows {
+    for (name, value) in rows.into_iter().chain(tuned) {
         let _ = writeln!(text, "{name:<11} {value}");
     }
     for fault in &facts.faults {
@@ -75,7 +80,7 @@ fn short(digest: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use basalt_contract::Report;
+    use basalt_contract::{Report, Tuned};
 
     use super::{screen, summary};
 
@@ -102,6 +107,9 @@ mod tests {
     fn one_screen() {
         let text = screen(&report(CONFIGURED));
         assert!(text.starts_with("State       configured\nAgent       0.1.0\nImage       gpu-node 1.2.0 (amd64)\n"), "{text}");
+        let mut tuned = report(CONFIGURED);
+        tuned.tuned = Some(Tuned { profile: "a".to_owned(), was: Some("b".to_owned()), verified: false });
+        assert!(screen(&tuned).ends_with("\nTuned       a (not verified, instead of b)\n"), "{}", screen(&tuned));
         let text = screen(&report(DEGRADED));
         assert!(text.contains("Deployment  unknown\n"), "{text}");
         assert!(text.ends_with("\n  next: boot an image that Basalt built\n"), "{text}");

@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::agent::{self, Effect, Event, Published, State};
 use crate::backend::Outside;
 use crate::dbus::Bus;
-use crate::facts;
+use crate::{facts, tuned};
 
 /// Runs the agent until it is told to end.
 ///
@@ -44,14 +44,14 @@ pub async fn serve(outside: &Outside) -> anyhow::Result<ExitCode> {
             shown = published;
         }
         for effect in effects {
-            events.extend(run(outside, effect).await);
+            events.extend(run(outside, effect, &mut signals).await);
         }
     }
     Ok(if bus.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Runs one effect, and gives the event that answers it.
-async fn run(outside: &Outside, effect: Effect) -> Option<Event> {
+async fn run(outside: &Outside, effect: Effect, signals: &mut Signals) -> Option<Event> {
     match effect {
         Effect::Ready => told(outside, outside.supervisor.ready()),
         Effect::Stopping => told(outside, outside.supervisor.stopping()),
@@ -60,6 +60,13 @@ async fn run(outside: &Outside, effect: Effect) -> Option<Event> {
         Effect::Collect => {
             let facts = Box::new(facts::collect(outside.files.as_ref()));
             return Some(Event::Collected { at: outside.clock.now(), facts });
+        }
+        Effect::Tune(profile) => {
+            // tuned may take minutes: whoever wants us to end does not wait for it.
+            return Some(tokio::select! {
+                (tuned, fault) = tuned::apply(outside.tuner.as_ref(), &profile) => Event::Tuned { at: outside.clock.now(), tuned, fault },
+                end = signals.terminate() => end,
+            });
         }
         Effect::WriteReport(report) => {
             // A slow disk may take its time: the bus is answered meanwhile.

@@ -1,7 +1,7 @@
 //! What the Basalt builder and its first-boot agent agree on: names, places and the files that one writes and the other reads.
 //!
 //! ```text
-//! builder --ImageInfo--> /usr/lib/basalt/image.json --> agent --Report--> D-Bus, report.json --> people, tests, the hub
+//! builder --ImageInfo, TunedInfo--> /usr/lib/basalt/{image,tuned}.json --> agent --Report--> D-Bus, report.json --> people, tests, the hub
 //! ```
 //!
 //! Both decide by the same rules which kernel arguments go together: [`kernel_arguments`].
@@ -18,10 +18,12 @@ pub mod kernel_arguments;
 pub mod names;
 mod report;
 mod state;
+mod tuned;
 mod wire;
 
 pub use error::ContractError;
 pub use image::ImageInfo;
 pub use kernel_arguments::KernelArgument;
-pub use report::{Deployment, Fault, Report};
+pub use report::{Deployment, Fault, Report, Tuned};
 pub use state::{State, UnknownState};
+pub use tuned::TunedInfo;

@@ -8,6 +8,8 @@ pub const OBJECT_PATH: &str = "/org/basalt/FirstBoot1";
 pub const INTERFACE: &str = "org.basalt.FirstBoot1";
 /// What image this is: an [`ImageInfo`](crate::ImageInfo), part of the commit.
 pub const IMAGE_FILE: &str = "/usr/lib/basalt/image.json";
+/// Which profile of tuned is active, a [`TunedInfo`](crate::TunedInfo), part of the commit. Not there: nobody asked for one.
+pub const TUNED_FILE: &str = "/usr/lib/basalt/tuned.json";
 /// The agent's last [`Report`](crate::Report).
 pub const REPORT_FILE: &str = "/var/lib/basalt/firstboot/report.json";
 /// Where the agent's program lies in an image.

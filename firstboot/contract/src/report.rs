@@ -24,6 +24,9 @@ pub struct Report {
     pub machine_id: Option<String>,
     /// The OSTree deployment that was booted.
     pub deployment: Option<Deployment>,
+    /// What tuned does, where the image has an active profile and tuned answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tuned: Option<Tuned>,
     /// The version of the agent that wrote this.
     pub agent_version: String,
     /// When the agent started, in seconds since 1970, by the node's clock.
@@ -41,6 +44,18 @@ pub struct Fault {
     pub what: String,
     /// What a person can do.
     pub next_step: String,
+}
+
+/// What tuned does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tuned {
+    /// The active profiles, with one space between two: those of the image.
+    pub profile: String,
+    /// Those that were active before the agent made them active.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub was: Option<String>,
+    /// Whether tuned says that the node is what they say.
+    pub verified: bool,
 }
 
 /// A deployment of OSTree: a commit, checked out.
@@ -98,7 +113,7 @@ mod tests {
     fn absent_is_like_null() {
         let short = r#"{"format":1,"state":"configured","agent_version":"0.1.0","started":1,"finished":2,"later":[]}"#;
         let report = Report::from_json(short.as_bytes()).unwrap();
-        assert_eq!((report.boot_id, report.faults.len()), (None, 0));
+        assert_eq!((report.boot_id, report.tuned, report.faults.len()), (None, None, 0));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 pub mod real;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::{fmt, io};
 
@@ -45,6 +46,33 @@ pub trait Supervisor {
     fn stopping(&self) -> io::Result<()>;
 }
 
+/// What somebody on the bus answers, in time.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, TunerError>> + Send + 'a>>;
+
+/// Who tunes the node: tuned.
+pub trait Tuner: Send + Sync {
+    /// The active profiles, with one space between two; empty: none.
+    fn active(&self) -> Answer<'_, String>;
+    /// Makes others active.
+    fn switch<'a>(&'a self, profile: &'a str) -> Answer<'a, ()>;
+    /// Whether the node is what the active profiles say, but for what it does not have.
+    fn verify(&self) -> Answer<'_, bool>;
+}
+
+/// Why tuned did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum TunerError {
+    /// Nobody has its name.
+    #[error("com.redhat.tuned is not on the system bus")]
+    Absent,
+    /// It says no, in its own words.
+    #[error("{0}")]
+    Refused(String),
+    /// The bus failed, or its answer is none.
+    #[error("{0}")]
+    Bus(String),
+}
+
 /// Everything outside that the loop needs, but for the bus.
 pub struct Outside {
     /// Files below the root.
@@ -55,6 +83,8 @@ pub struct Outside {
     pub console: Box<dyn Console>,
     /// systemd.
     pub supervisor: Box<dyn Supervisor>,
+    /// tuned.
+    pub tuner: Box<dyn Tuner>,
 }
 
 /// A file could not be read or written.

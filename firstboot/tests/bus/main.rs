@@ -3,6 +3,7 @@
 //! Run by root, an unprivileged reader is another user (nobody); else it is the user who runs the test.
 
 mod node;
+mod simulated_tuned;
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
@@ -173,6 +174,43 @@ fn systemd_is_told_when_it_is_ready_and_when_it_ends() {
     agent.terminate();
     assert_eq!(hear("STOPPING=1"), ["READY=1", "STATUS=configured", "STOPPING=1"]);
     assert_eq!(agent.wait().code(), Some(0));
+}
+
+#[test]
+fn the_profile_of_the_image_becomes_active_and_is_verified() {
+    let node = Node::new();
+    node.describe();
+    node.wants_profile("basalt-node");
+    let calls = simulated_tuned::start(&node.address(), "balanced");
+    let call = ["call", "com.redhat.tuned", "/Tuned", "com.redhat.tuned.control", "switch_profile", "s", "unknown"];
+    assert!(node.busctl_ok(Who::Owner, &call).starts_with("(bs) false "), "the simulation answers as tuned does");
+    let mut agent = node.serve();
+    agent.summary();
+    let report = Report::from_json(node.property(Who::Nobody, "Report").as_bytes()).unwrap();
+    let tuned = report.tuned.unwrap();
+    assert_eq!((report.state, report.faults.as_slice()), (State::Configured, &[][..]));
+    assert_eq!((tuned.profile.as_str(), tuned.was.as_deref(), tuned.verified), ("basalt-node", Some("balanced"), true));
+    assert_eq!(*calls.lock().unwrap(), ["switch unknown", "active", "switch basalt-node", "verify", "verify"]);
+    let status = String::from_utf8(node.agent(&["status"]).stdout).unwrap();
+    assert!(status.contains("\nTuned       basalt-node (verified, instead of balanced)\n"), "{status}");
+}
+
+#[test]
+fn a_profile_that_tuned_refuses_is_a_fault_and_one_that_never_comes_does_not_hold_the_end() {
+    let node = Node::new();
+    node.describe();
+    node.wants_profile("unknown");
+    let waiting = node.serve();
+    node.wait_for_name();
+    assert_eq!(node.property(Who::Nobody, "State"), "starting");
+    waiting.terminate();
+    assert_eq!(waiting.end().0.code(), Some(0));
+
+    simulated_tuned::start(&node.address(), "balanced");
+    let mut agent = node.serve();
+    let line = agent.summary();
+    let wanted = "degraded: tuned: the profile unknown cannot be made active: Requested profile 'unknown' doesn't exist.";
+    assert!(line.contains(wanted), "{line}");
 }
 
 #[test]

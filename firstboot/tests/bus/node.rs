@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use basalt_contract::names;
 use nix::sys::signal::{Signal, kill};
@@ -88,6 +88,21 @@ impl Node {
         }
     }
 
+    /// Makes the image want a profile of tuned.
+    pub fn wants_profile(&self, name: &str) {
+        let text = include_str!("../../contract/fixtures/tuned-1.json");
+        fs::write(self.path(&names::TUNED_FILE[1..]), text.replace("basalt-gpu-inference basalt-cpu-isolated", name)).unwrap();
+    }
+
+    /// Waits until the agent has its name.
+    pub fn wait_for_name(&self) {
+        let begun = Instant::now();
+        let asked = ["call", "org.freedesktop.DBus", "/", "org.freedesktop.DBus", "NameHasOwner", "s", names::BUS_NAME];
+        while self.busctl_ok(Who::Owner, &asked).trim() != "b true" {
+            assert!(begun.elapsed() < DEADLINE, "the agent does not come");
+        }
+    }
+
     /// A place in the root.
     pub fn path(&self, below_root: &str) -> PathBuf {
         self.folder.path().join("root").join(below_root)
@@ -102,7 +117,8 @@ impl Node {
         self.folder.path().join(name)
     }
 
-    fn address(&self) -> String {
+    /// The bus.
+    pub fn address(&self) -> String {
         format!("unix:path={}", self.place("bus").display())
     }
 
@@ -327,6 +343,8 @@ fn bus_configuration(socket: &Path) -> String {
   </policy>
   <policy user="{}">
     <allow send_destination="org.freedesktop.DBus" send_interface="org.freedesktop.DBus.Monitoring"/>
+    <allow own="com.redhat.tuned"/>
+    <allow send_destination="com.redhat.tuned"/>
   </policy>
   <include>policy.conf</include>
 </busconfig>

@@ -1,8 +1,8 @@
 //! The active profiles, read as the image's tuned will read them.
 
 use anyhow::Result;
-use basalt_contract::KernelArgument;
 use basalt_contract::kernel_arguments::{self, Declaration, Source};
+use basalt_contract::{KernelArgument, TunedInfo};
 
 use super::report::{Report, Told};
 use super::variables;
@@ -40,6 +40,7 @@ pub fn evaluate<'g>(
     }
     let (known, left): (Vec<_>, Vec<_>) = merged.kernel_arguments.append.iter().partition(|argument| argument.left.is_empty());
     let report = Report {
+        format: TunedInfo::FORMAT,
         active: active.to_owned(),
         profiles: merged.profiles.iter().map(|profile| profile.name.clone()).collect(),
         arguments: resolved(&merged, &known).map_err(about)?,

@@ -3,22 +3,24 @@
 use std::fmt;
 
 use anyhow::{Context, Result};
-use basalt_contract::KernelArgument;
+use basalt_contract::{KernelArgument, names};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, Kind};
 use crate::progress::{Event, Sink};
-use crate::recipe::names;
+use crate::recipe::names::kernel_arg;
 use crate::tree::{Tree, TreePath};
 use crate::tuned::Weight;
 
 /// Where it lies in the image, as JSON.
-pub const REPORT: &str = "/usr/lib/basalt/tuned.json";
+pub const REPORT: &str = names::TUNED_FILE;
 
 /// What the active profiles come to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Report {
+    /// Of the part that the agent reads: [`TunedInfo::FORMAT`].
+    pub format: u32,
     /// Their names, with one space between two.
     pub active: String,
     /// Every profile that is loaded for them, parents before those that include them.
@@ -79,7 +81,7 @@ pub fn report(tree: &Tree) -> Result<Option<Report>> {
     let Some(content) = tree.file(&TreePath::parse(REPORT)?) else { return Ok(None) };
     let report: Report = serde_json::from_slice(&content.bytes()?).with_context(|| REPORT.to_owned())?;
     for word in report.arguments.iter().flat_map(KernelArgument::words) {
-        names::kernel_arg(word).map_err(|why| Failure::new(Kind::Invalid, format!("{REPORT}: {why}")))?;
+        kernel_arg(word).map_err(|why| Failure::new(Kind::Invalid, format!("{REPORT}: {why}")))?;
     }
     Ok(Some(report))
 }

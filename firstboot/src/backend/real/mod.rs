@@ -1,9 +1,10 @@
-//! The real outside: one file each. Nothing else in the agent does I/O but `dbus`, whose library owns the socket.
+//! The real outside: one file each. Nothing else in the agent does I/O but `dbus`, whose library owns the socket, as in `tuned`.
 
 mod clock;
 mod console;
 mod files;
 mod systemd;
+mod tuned;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ pub use clock::SystemClock;
 pub use console::Streams;
 pub use files::Root;
 pub use systemd::Systemd;
+pub use tuned::Bus as TunedBus;
 
 use super::Outside;
 
@@ -26,5 +28,6 @@ pub fn outside(root: &Path) -> io::Result<Outside> {
         clock: Box::new(SystemClock),
         console: Box::new(Streams::new(env::var_os("JOURNAL_STREAM").is_some())),
         supervisor: Box::new(Systemd::new(env::var_os("NOTIFY_SOCKET"))),
+        tuner: Box::new(TunedBus),
     })
 }
