@@ -32,7 +32,13 @@ enum Verb {
     /// Under a --root other than / the last report is read. Exit status: 0 when
     /// the node is configured, 1 when it is not or cannot be told, 2 for a wrong
     /// command line.
-    Status(Output),
+    Status {
+        #[command(flatten)]
+        output: Output,
+        /// Wait until the running agent is done
+        #[arg(long)]
+        wait: bool,
+    },
     /// Find out what this node is, and print it; change nothing
     ///
     /// Exit status: 0 when all could be found out, 1 when not.
@@ -55,9 +61,9 @@ pub fn run() -> anyhow::Result<ExitCode> {
     let outside = real::outside(&cli.root).with_context(|| format!("{}: cannot be the root folder", cli.root.display()))?;
     let good = match cli.verb {
         Verb::Serve => return runtime()?.block_on(serve::serve(&outside)),
-        Verb::Status(output) => {
+        Verb::Status { output, wait } => {
             let status = if cli.root == Path::new("/") {
-                runtime()?.block_on(status::ask(outside.files.as_ref()))?
+                runtime()?.block_on(status::ask(outside.files.as_ref(), wait))?
             } else {
                 status::read(outside.files.as_ref(), "--root names another node than the running one".to_owned())?
             };

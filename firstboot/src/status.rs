@@ -1,6 +1,7 @@
 //! What `basalt-firstboot status` answers: the running agent's word, else its last report, and always which of the two.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use basalt_contract::names::{self, property};
@@ -36,14 +37,20 @@ pub enum Source {
     },
 }
 
-/// Asks the running agent, else reads the file.
+/// So much time is between two questions to an agent that is waited for.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Asks the running agent, else reads the file. With `wait` an agent that is starting is asked until it is done.
 ///
 /// # Errors
 /// When neither the agent nor its report answers.
-pub async fn ask(files: &dyn Files) -> anyhow::Result<Status> {
-    match dbus::ask().await.map_err(|error| error.to_string()).and_then(|values| from_bus(&values)) {
-        Ok(status) => Ok(status),
-        Err(why) => read(files, format!("the agent does not answer on the bus ({why})")),
+pub async fn ask(files: &dyn Files, wait: bool) -> anyhow::Result<Status> {
+    loop {
+        match dbus::ask().await.map_err(|error| error.to_string()).and_then(|values| from_bus(&values)) {
+            Ok(status) if wait && status.state == State::Starting => tokio::time::sleep(PAUSE).await,
+            Ok(status) => return Ok(status),
+            Err(why) => return read(files, format!("the agent does not answer on the bus ({why})")),
+        }
     }
 }
 

@@ -184,15 +184,18 @@ fn the_profile_of_the_image_becomes_active_and_is_verified() {
     let calls = simulated_tuned::start(&node.address(), "balanced");
     let call = ["call", "com.redhat.tuned", "/Tuned", "com.redhat.tuned.control", "switch_profile", "s", "unknown"];
     assert!(node.busctl_ok(Who::Owner, &call).starts_with("(bs) false "), "the simulation answers as tuned does");
-    let mut agent = node.serve();
-    agent.summary();
+    let agent = node.serve();
+    node.wait_for_name();
+    let status = node.agent(&["status", "--wait"]);
+    assert!(status.status.success());
+    let screen = String::from_utf8(status.stdout).unwrap();
+    assert!(screen.contains("\nTuned       basalt-node (verified, instead of balanced)\n"), "{screen}");
     let report = Report::from_json(node.property(Who::Nobody, "Report").as_bytes()).unwrap();
+    drop(agent);
     let tuned = report.tuned.unwrap();
     assert_eq!((report.state, report.faults.as_slice()), (State::Configured, &[][..]));
     assert_eq!((tuned.profile.as_str(), tuned.was.as_deref(), tuned.verified), ("basalt-node", Some("balanced"), true));
     assert_eq!(*calls.lock().unwrap(), ["switch unknown", "active", "switch basalt-node", "verify", "verify"]);
-    let status = String::from_utf8(node.agent(&["status"]).stdout).unwrap();
-    assert!(status.contains("\nTuned       basalt-node (verified, instead of balanced)\n"), "{status}");
 }
 
 #[test]
