@@ -49,6 +49,7 @@ soak: programs
 
 bench: programs
 	cargo bench --locked --bench ratios
+	cargo bench --locked --bench proof
 
 # Each fuzz target for SECONDS seconds. What breaks a reader stays in qemu-tests/fuzz/artifacts: mend it and keep it in the corpus.
 # No sanitizer: there is no unsafe code to watch, and so the stable compiler will do.

@@ -1,7 +1,7 @@
 //! Parts of the kernel's own source, as Debian ships it: modules that Debian's kernel does not have.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -29,4 +29,12 @@ pub fn linux_source() -> Result<PathBuf> {
     run(tar.args(PARTS.map(|part| format!("*/{part}"))))?;
     fs::rename(&made, &folder)?;
     Ok(folder)
+}
+
+/// Makes a folder with mtty's source, changed, and a Makefile of its own: in the kernel's tree it has none that builds it alone.
+pub fn mtty(folder: &Path, change: fn(String) -> String) -> Result<()> {
+    fs::create_dir_all(folder)?;
+    let text = fs::read_to_string(linux_source()?.join("samples/vfio-mdev/mtty.c"))?;
+    fs::write(folder.join("mtty.c"), change(text))?;
+    Ok(fs::write(folder.join("Makefile"), "obj-m := mtty.o\n")?)
 }

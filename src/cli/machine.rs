@@ -1,6 +1,6 @@
 //! The virtual machine that `boot` and `test` share.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -23,6 +23,10 @@ pub struct MachineArgs {
     /// Boot without Secure Boot
     #[arg(long)]
     no_secure_boot: bool,
+    /// Begin with these variables of the firmware, as virt-fw-vars writes
+    /// them: with keys that a node's owner enrolled. They are not changed
+    #[arg(long, value_name = "FILE")]
+    uefi_variables: Option<PathBuf>,
     /// Where the guest sees the disk: virtio, nvme or sata
     #[arg(long, value_name = "BUS", default_value = "virtio", value_parser = bus)]
     bus: Bus,
@@ -76,7 +80,11 @@ impl MachineArgs {
         let disk = Disk { bus: self.bus, writes, sector_size, size, ..Disk::new(disk) };
         let secure_boot = if self.no_secure_boot { SecureBoot::Off } else { SecureBoot::On };
         let accel = vm::choose_accel(store.root())?;
-        Ok(Machine::new(disk, accel).memory_mib(self.memory).cpus(self.cpus).secure_boot(secure_boot))
+        let machine = Machine::new(disk, accel).memory_mib(self.memory).cpus(self.cpus).secure_boot(secure_boot);
+        Ok(match &self.uefi_variables {
+            Some(variables) => machine.uefi_variables(variables),
+            None => machine,
+        })
     }
 }
 

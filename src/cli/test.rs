@@ -20,8 +20,8 @@ use crate::vm::{self, Expect, Report, Running, Writes};
 
 /// How long a machine may take to boot; emulated processors beside other work are slow.
 const BOOT: Duration = Duration::from_secs(600);
-/// How long one check may take.
-const CHECK: Duration = Duration::from_secs(60);
+/// How long one check may take; some wait for the agent.
+const CHECK: Duration = Duration::from_secs(300);
 
 /// Boots an artefact in QEMU with UEFI and Secure Boot and runs checks in it. Given a recipe or a plan, builds it first. The image is
 /// not changed: the way in is a systemd credential. Fails with exit code 6 when a check does.

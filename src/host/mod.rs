@@ -7,6 +7,7 @@ pub mod cmd;
 pub mod folder;
 pub mod interrupt;
 pub mod memory;
+pub mod parallel;
 pub mod space;
 pub mod ssh_agent;
 pub mod subordinate;

@@ -124,8 +124,8 @@ fn of_package(path: &Path, store: &Store) -> Result<Tree> {
 /// Name and version, as `dkms.conf` gives them. It is a shell script, of which only plain words are understood here.
 fn conf(text: &str) -> Result<(String, String), String> {
     let value = |key: &str| {
-        let lines = text.lines().filter_map(|line| line.trim().strip_prefix(key)?.strip_prefix('='));
-        let value = lines.last().ok_or_else(|| format!("needed {key}, found none"))?;
+        let mut lines = text.lines().filter_map(|line| line.trim().strip_prefix(key)?.strip_prefix('='));
+        let value = lines.next_back().ok_or_else(|| format!("needed {key}, found none"))?;
         let value = value.split('#').next().unwrap_or_default().trim().trim_matches(['"', '\'']);
         if value.contains(['$', '`']) || value.is_empty() {
             return Err(format!("needed a plain word as {key}, found {value:?}"));

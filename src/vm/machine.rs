@@ -101,6 +101,7 @@ pub struct Machine {
     pub(super) disk: Disk,
     pub(super) data: Vec<(String, PathBuf)>,
     pub(super) secure_boot: SecureBoot,
+    pub(super) uefi_variables: Option<PathBuf>,
     pub(super) accel: Accel,
     pub(super) memory_mib: u32,
     pub(super) cpus: u32,
@@ -121,6 +122,7 @@ impl Machine {
             disk,
             data: Vec::new(),
             secure_boot: SecureBoot::default(),
+            uefi_variables: None,
             accel,
             memory_mib: 2048,
             cpus: 2,
@@ -136,6 +138,13 @@ impl Machine {
     #[must_use]
     pub fn secure_boot(mut self, secure_boot: SecureBoot) -> Self {
         self.secure_boot = secure_boot;
+        self
+    }
+
+    /// The firmware begins with a copy of these variables instead of those that come with it: with keys that the machine's owner enrolled.
+    #[must_use]
+    pub fn uefi_variables(mut self, path: &Path) -> Self {
+        self.uefi_variables = Some(path.to_owned());
         self
     }
 

@@ -53,7 +53,10 @@ impl Machine {
     pub fn start(self) -> Result<Running, Failure> {
         tools::need(&TOOLS, "running an image")?;
         check(&self)?;
-        let firmware = Firmware::find(self.secure_boot)?;
+        let mut firmware = Firmware::find(self.secure_boot)?;
+        if let Some(variables) = &self.uefi_variables {
+            firmware.variables.clone_from(variables);
+        }
         let folder = Folder::new().map_err(|error| Failure::new(Kind::Failed, format!("a folder for the machine: {error}")))?;
         let disk = open_disk(&self, folder.path())?;
         let files = Files { folder: folder.path().to_owned(), disk, firmware };
@@ -65,6 +68,12 @@ impl Machine {
 /// Refuses what cannot be run, before anything is made.
 fn check(machine: &Machine) -> Result<(), Failure> {
     let usage = |what: &str| Err(Failure::new(Kind::Usage, what));
+    if let Some(variables) = machine.uefi_variables.as_ref().filter(|path| !path.is_file()) {
+        let what = format!("{}: needed a file with UEFI variables, found none", variables.display());
+        return Err(
+            Failure::new(Kind::Input, what).hint("make one: virt-fw-vars --input OVMF_VARS_4M.ms.fd --add-db ... --output FILE")
+        );
+    }
     let disk = &machine.disk;
     if disk.bus == Bus::Sata && disk.sector_size != SectorSize::B512 {
         return usage("a SATA disk of QEMU has 512-byte sectors: needed for 4096 is virtio or nvme");

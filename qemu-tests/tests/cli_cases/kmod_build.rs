@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use basalt::failure::Kind;
-use qemu_tests::{Ran, Warm, linux_source, run};
+use qemu_tests::{Ran, Warm, linux_source, mtty, run};
 use serde_json::Value;
 
 const VERIFICATION: i32 = Kind::Verification.exit_code() as i32;
@@ -30,13 +30,9 @@ impl Case {
         self.warm.recipe.with_file_name(name)
     }
 
-    /// mtty, with a Makefile of its own: in the kernel's tree it has none that builds it alone.
     fn mtty(&self, name: &str, change: fn(String) -> String) -> Result<PathBuf> {
         let folder = self.path(name);
-        fs::create_dir_all(&folder)?;
-        let text = fs::read_to_string(linux_source()?.join("samples/vfio-mdev/mtty.c"))?;
-        fs::write(folder.join("mtty.c"), change(text))?;
-        fs::write(folder.join("Makefile"), "obj-m := mtty.o\n")?;
+        mtty(&folder, change)?;
         Ok(folder)
     }
 

@@ -20,15 +20,13 @@ pub mod metadata;
 #[cfg(test)]
 mod tests;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread;
 
 use anyhow::{Context, Result};
 
 use crate::architecture::Architecture;
 use crate::commit::Commit;
-use crate::host::interrupt;
+use crate::host::parallel;
 use crate::layer::Layer;
 use crate::layer::packages::Package;
 use crate::plan::PlanId;
@@ -109,29 +107,16 @@ pub fn layout(subject: &Subject<'_>, layers: &Layers, store: &Store) -> Result<F
 
 /// The blob of each job, in their order. All processors work.
 fn compress(subject: &Subject<'_>, jobs: &[layer::Job<'_>], store: &Store, stage: Stage<'_>) -> Result<Vec<Arc<Blob>>> {
-    let next = AtomicUsize::new(0);
     let stage = Mutex::new((stage, true));
-    let work = || -> Result<Vec<(usize, Arc<Blob>)>> {
-        let mut done = Vec::new();
-        loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(job) = jobs.get(index) else { return Ok(done) };
-            interrupt::check()?;
-            let blob = layer::blob(subject, job, store).with_context(|| format!("layer {} of the OCI image", job.name()))?;
-            if let Ok(mut stage) = stage.lock() {
-                stage.0.advance(1);
-                stage.1 &= blob.cached;
-            }
-            done.push((index, Arc::new(blob)));
+    let blobs = parallel::map(jobs, |job| {
+        let blob = layer::blob(subject, job, store).with_context(|| format!("layer {} of the OCI image", job.name()))?;
+        if let Ok(mut stage) = stage.lock() {
+            stage.0.advance(1);
+            stage.1 &= blob.cached;
         }
-    };
-    let mut blobs = thread::scope(|scope| {
-        let threads: Vec<_> = (0..thread::available_parallelism().map_or(1, usize::from)).map(|_| scope.spawn(work)).collect();
-        let joined = threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        joined.collect::<Result<Vec<_>>>().map(|all| all.into_iter().flatten().collect::<Vec<_>>())
+        Ok(Arc::new(blob))
     })?;
-    blobs.sort_by_key(|(index, _)| *index);
     let (stage, cached) = stage.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     stage.finish(cached);
-    Ok(blobs.into_iter().map(|(_, blob)| blob).collect())
+    Ok(blobs)
 }

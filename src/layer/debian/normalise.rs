@@ -23,6 +23,7 @@ const REMOVED: &[(&str, &str)] = &[
     ("var/lib/ucf", "the same"),
     ("var/lib/sgml-base", "the same"),
     ("var/lib/xml-core", "the same"),
+    ("var/lib/python", "the same"),
     ("var/lib/shells.state", "the same"),
     ("var/lib/systemd/deb-systemd-helper-enabled", "the same"),
     ("var/lib/systemd/deb-systemd-helper-masked", "the same"),

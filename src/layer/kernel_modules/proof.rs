@@ -12,7 +12,7 @@ use super::target::{Target, real};
 use crate::failure::{Failure, Kind};
 use crate::format::modules_index::ModulePath;
 use crate::format::{compressed, kernel_image, symvers};
-use crate::host::interrupt;
+use crate::host::parallel;
 use crate::kmod::{self, Facts, Finding, Kernel, Keyring, Signed, Symbols};
 use crate::layer::agent::blob;
 use crate::plan::KernelModules;
@@ -88,16 +88,14 @@ pub fn examine(
 ) -> Result<Table> {
     let found = &sources.modules;
     let ring = keyring(wanted, target, store)?;
-    let mut facts = Vec::new();
-    for module in found {
-        interrupt::check()?;
+    let mut facts = parallel::map(found, |module| {
         let read = Facts::read(module.path.as_str(), &module.content.bytes()?, Some(&ring));
-        facts.push(read.map_err(|bad| {
+        Ok(read.map_err(|bad| {
             let set = &wanted.sets[module.set].name;
             let what = format!("kernel module {set}: {}: {bad}", module.path);
             Failure::new(Kind::Invalid, what).hint("build it again").about("kernel-module", set)
-        })?);
-    }
+        })?)
+    })?;
     let symbols = symbols(wanted, target, store)?;
     let replaced = facts.iter().filter_map(|facts| target.index.path(&facts.name));
     let users = target.users(&replaced.chain(removed).cloned().collect(), |name| symbols.has_owner(name))?;

@@ -218,7 +218,8 @@ fn tuned_and_the_profiles_that_have_variables_must_be_there() {
     let failure = failure_in(&error).unwrap();
     assert_eq!((failure.kind, failure.hint.as_deref()), (Kind::Invalid, Some("did you mean balanced?")));
     assert_eq!(failure.about.as_ref().unwrap().value, "balancde");
-    let foreign = r#"{"active":"x","profiles":[],"arguments":[{"text":"root=/dev/sda","asked-by":[]}],"left":[],"told":[]}"#;
+    let foreign =
+        r#"{"format":1,"active":"x","profiles":[],"arguments":[{"text":"root=/dev/sda","asked-by":[]}],"left":[],"told":[]}"#;
     let error = report(&tree(&[(REPORT, foreign)])).unwrap_err();
     assert!(error.to_string().contains("needed no \"root\""), "{error}");
     // Without an active profile tuned chooses, and there is nothing to tell.
