@@ -162,7 +162,10 @@ fn sets(asked: Asked<'_>, kernel: &Release, missing: &mut Vec<Missing>) -> Resul
             Err(error) => return Err(error),
         }
         let mappings = plan::mappings(module, &section).map_err(|lacks| anyhow::anyhow!("the lock lacks {lacks}"))?;
-        sets.push(ModuleSet { mappings, ..module.set.clone() });
+        // Who signs them is the plan's to know; nothing is signed here.
+        let planned = asked.plan.kernel_modules().and_then(|all| all.sets.iter().find(|set| set.name == module.name));
+        let sign = planned.and_then(|set| set.sign.clone());
+        sets.push(ModuleSet { mappings, sign, ..module.set.clone() });
     }
     Ok(sets)
 }

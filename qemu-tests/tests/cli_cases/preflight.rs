@@ -7,10 +7,11 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use basalt::architecture::Architecture;
 use basalt::failure::Kind;
+use basalt::format::module;
 use basalt::progress::Quiet;
 use basalt::source::debian::{self, Request};
 use basalt::store::Store;
-use qemu_tests::{Ran, Registry};
+use qemu_tests::{ModuleKey, Ran, Registry};
 use serde_json::Value;
 
 use crate::kernel_modules::{Case, ENTRY};
@@ -61,6 +62,17 @@ fn cli_preflight_finds_that_modules_fit_the_same_kernel() -> Result<()> {
     ensure!(row["signed-by"].as_str().is_some_and(|owner| owner.contains("kernel key")), "{row}");
     let checks = row["checks"].as_object().context("no checks")?;
     ensure!(checks.len() == 12 && checks.values().all(|verdict| verdict == "fits"), "{checks:?}");
+
+    // A build will sign it; nobody asks for the key here.
+    let key = ModuleKey::new(&case.warm.scratch, "p256")?;
+    fs::copy(&key.certificate, case.warm.recipe.with_file_name("module.pem"))?;
+    case.modules(&[("act_sample.ko", module::signature::strip(&module::unpack(&bytes)?)?)])?;
+    let signed = format!("{ENTRY}sign = {{ certificate = \"module.pem\" }}\n");
+    let found = report(&ask(&case, &signed, &["--kernel", &kernel, "--json"])?.exits(0))?;
+    ensure!(found["modules"][0]["checks"]["signature"] == "not-asked", "{found}");
+    let unsigned = ask(&case, ENTRY, &["--kernel", &kernel])?.exits(VERIFICATION);
+    ensure!(unsigned.stdout.contains("is not signed, and the kernel loads signed modules only"), "{}", unsigned.stdout);
+    case.modules(&[(&format!("opt/lib/modules/{}/{file}", case.package.release), &bytes)])?;
 
     // The same as files of packages, made of what the archive has.
     let store = Store::open(&case.warm.scratch.folder("debs")?)?;

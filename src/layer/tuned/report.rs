@@ -19,7 +19,7 @@ pub const REPORT: &str = names::TUNED_FILE;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Report {
-    /// Of the part that the agent reads: [`TunedInfo::FORMAT`].
+    /// Of the part that the agent reads: [`basalt_contract::TunedInfo::FORMAT`].
     pub format: u32,
     /// Their names, with one space between two.
     pub active: String,
