@@ -23,6 +23,8 @@ pub struct Kernel {
     pub headers: String,
     /// Of kernel and headers.
     pub version: String,
+    /// The source package of the kernel.
+    pub source: String,
 }
 
 impl Kernel {
@@ -38,11 +40,11 @@ impl Kernel {
                 "needed a base of kind debian, whose archive has the kernel's headers and compiler, found another".to_owned();
             return Err(invalid(what, "build the modules where that base comes from, and name them by `path`"));
         }
-        let mut kernels = section.packages.iter().filter_map(|package| Some((package.headers()?, &package.version)));
+        let mut kernels = section.packages.iter().filter_map(|package| Some((package.headers()?, package)));
         match (kernels.next(), kernels.next()) {
-            (Some((headers, version)), None) => {
+            (Some((headers, package)), None) => {
                 let release = headers.trim_start_matches("linux-headers-").to_owned();
-                Ok(Self { release, headers, version: version.clone() })
+                Ok(Self { release, headers, version: package.version.clone(), source: package.source.clone() })
             }
             (found, _) => {
                 let what = format!("needed one kernel in its lock, found {}", if found.is_some() { "more" } else { "none" });
@@ -84,7 +86,8 @@ impl Kernel {
             let found =
                 resolved.packages.iter().find(|package| package.name == self.headers).map_or("none", |found| &found.version);
             let what = format!("needed {} {}, found {found} in the archive", self.headers, self.version);
-            return Err(Failure::new(Kind::Input, what).hint("take the archive's kernel: basalt lock --update linux RECIPE"));
+            let hint = format!("take the archive's kernel: basalt lock RECIPE --update {}", self.source);
+            return Err(Failure::new(Kind::Input, what).hint(hint));
         }
         let mut section = Section {
             date: resolved.date,

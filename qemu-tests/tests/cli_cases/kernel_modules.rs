@@ -44,7 +44,7 @@ impl Case {
         // The archive may have a newer kernel than the lock.
         let lock = fs::read_to_string(case.warm.recipe.with_extension("lock"))?;
         if !lock.contains(&format!("\"linux-image-{}\"", case.package.release)) {
-            case.warm.basalt(["lock", "--update"]).arg(&case.warm.recipe).run(&case.warm.scratch)?.exits(0);
+            case.warm.basalt(["lock"]).arg(&case.warm.recipe).arg("--update").run(&case.warm.scratch)?.exits(0);
         }
         Ok(case)
     }

@@ -22,7 +22,7 @@ impl Case {
     /// The reference recipe, with the archive's kernel: its headers are nowhere when the archive has moved on.
     fn new() -> Result<Self> {
         let warm = Warm::new()?;
-        warm.basalt(["lock", "--update", "linux"]).arg(&warm.recipe).run(&warm.scratch)?.exits(0);
+        warm.basalt(["lock"]).arg(&warm.recipe).args(["--update", "linux-signed-amd64"]).run(&warm.scratch)?.exits(0);
         Ok(Self { warm })
     }
 

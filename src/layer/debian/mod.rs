@@ -34,7 +34,7 @@ use crate::tree::Pack;
 use crate::tree::tar::{Devices, read_packed};
 
 /// Changes whenever the same inputs would give another tree. The hooks' text is part of the key by itself.
-const RULES: u32 = 1;
+const RULES: u32 = 2;
 
 /// The store's word for its entries.
 const KIND: &str = "base";

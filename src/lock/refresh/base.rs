@@ -31,7 +31,7 @@ pub(super) fn pin(inputs: Inputs<'_>, old: Option<&Section>, mode: &Mode, notes:
         && let Some(name) = names.first()
     {
         let what = format!("needed no package to update, found {name:?}: the base is not made of packages");
-        return Err(Failure::new(Kind::Usage, what).hint("update the whole base: basalt lock --update RECIPE").into());
+        return Err(Failure::new(Kind::Usage, what).hint("update the whole base: basalt lock RECIPE --update").into());
     }
     match &base.origin {
         Origin::Debian(debian) => {
@@ -161,7 +161,7 @@ fn fitting<'a>(
         found.cloned().map_err(|missing| {
             let what = format!("kernel modules: needed {missing}, which has what the kernel exports; the archive has it no more");
             let hint =
-                format!("take the archive's kernel: basalt lock --update {} RECIPE; or name [kernel] symvers", kernel.source);
+                format!("take the archive's kernel: basalt lock RECIPE --update {}; or name [kernel] symvers", kernel.source);
             Failure::new(Kind::Input, what).hint(hint).into()
         })
     });
