@@ -79,7 +79,8 @@ fn cli_kmod_build_makes_modules_that_fit_the_recipe() -> Result<()> {
     ensure!(index.starts_with("mtty.ko:"), "{index}");
 
     let netdevsim = linux_source()?.join("drivers/net/netdevsim");
-    case.build(&netdevsim, &["--make", "CONFIG_NETDEVSIM=m"])?.exits(0).says("netdevsim");
+    let told = case.build(&netdevsim, &["--make", "CONFIG_NETDEVSIM=m"])?.exits(0).stdout;
+    ensure!(told.contains("\n  netdevsim  ") && told.contains("basalt push"), "{told}");
     let netdevsim = case.unpacked("netdevsim.oci")?;
     // What was built is what a recipe takes: nobody signed it, so Secure Boot is off.
     let path = |folder: &Path| folder.display().to_string();
@@ -117,7 +118,8 @@ fn cli_kmod_build_tells_the_first_mistake_and_takes_the_patch() -> Result<()> {
     let text: Vec<_> = text.lines().skip(2).collect();
     fs::write(&name, format!("--- a/mtty.c\n+++ b/mtty.c\n{}\n", text.join("\n")))?;
     let name = name.display().to_string();
-    case.build(&broken, &["--patch", &name])?.exits(0).says("broken 0 for ");
+    let told = case.build(&broken, &["--patch", &name])?.exits(0).stdout;
+    ensure!(told.starts_with("broken 0 for "), "{told}");
     ensure!(!case.path("out/broken.log").exists(), "the log of the failure is still there");
     // It is for the broken one.
     case.build(&good, &["--patch", &name])?.exits(VERIFICATION);
