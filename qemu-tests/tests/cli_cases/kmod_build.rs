@@ -83,13 +83,16 @@ fn cli_kmod_build_makes_modules_that_fit_the_recipe() -> Result<()> {
     ensure!(told.contains("\n  netdevsim  ") && told.contains("basalt push"), "{told}");
     let netdevsim = case.unpacked("netdevsim.oci")?;
     // What was built is what a recipe takes: nobody signed it, so Secure Boot is off.
-    let path = |folder: &Path| folder.display().to_string();
+    let path = |folder: &Path| -> Result<String> {
+        let beside = folder.strip_prefix(case.warm.recipe.parent().context("a folder of recipes")?)?;
+        Ok(beside.display().to_string())
+    };
     let recipe = fs::read_to_string(&case.warm.recipe)?;
     let entries = format!(
         "{recipe}\n[kernel]\nsecure-boot = false\n\n[[kernel-module]]\nname = \"mtty\"\npath = {:?}\n\n[[kernel-module]]\nname = \
          \"netdevsim\"\npath = {:?}\n",
-        path(&files),
-        path(&netdevsim),
+        path(&files)?,
+        path(&netdevsim)?,
     );
     fs::write(&case.warm.recipe, entries)?;
     case.warm.build("out-image")?.args(["--format", "raw"]).run(&case.warm.scratch)?.exits(0);
