@@ -303,7 +303,9 @@ fn headers_follow_the_kernel_and_are_asked_for_when_modules_come() {
     let error = desk.refresh(Some(&without), Mode::Build).unwrap_err();
     let failure = failure_in(&error).unwrap();
     assert_eq!(failure.kind, Kind::Input);
-    assert!(failure.what.contains("linux-headers-6.12.1-amd64 1,") && failure.hint.as_ref().unwrap().contains("lock --update"));
+    assert!(
+        failure.what.contains("linux-headers-6.12.1-amd64 1,") && failure.hint.as_ref().unwrap().contains("lock RECIPE --update")
+    );
     // Those that are pinned are kept with their kernel, and change with it.
     assert_eq!(headers(&desk.refresh(Some(&with), Mode::Update(vec!["zstd".into()])).unwrap().0), headers(&with));
     assert_eq!(headers(&desk.refresh(Some(&with), Mode::Update(vec![])).unwrap().0), ["linux-headers-6.12.1-amd64 2"]);
