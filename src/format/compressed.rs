@@ -74,16 +74,14 @@ pub fn unpack_first(bytes: &[u8]) -> io::Result<Option<(Vec<u8>, usize)>> {
 /// # Errors
 /// No compressed stream although it begins as one.
 pub fn unpack<'a>(mut input: impl BufRead + 'a, len: u64) -> io::Result<Box<dyn Read + 'a>> {
-    let beginning = input.fill_buf()?;
-    let decoder: Box<dyn Read + 'a> = if beginning.starts_with(GZIP) {
-        Box::new(MultiGzDecoder::new(input))
-    } else if beginning.starts_with(XZ) {
-        let stream = Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED).map_err(io::Error::other)?;
-        Box::new(XzDecoder::new_stream(input, stream))
-    } else if beginning.starts_with(ZSTD) {
-        Box::new(Zstd { input, frame: FrameDecoder::new(), open: false, left: None })
-    } else {
-        return Ok(Box::new(input));
+    let decoder: Box<dyn Read + 'a> = match kind(input.fill_buf()?) {
+        Some(Kind::Gzip) => Box::new(MultiGzDecoder::new(input)),
+        Some(Kind::Xz) => {
+            let stream = Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED).map_err(io::Error::other)?;
+            Box::new(XzDecoder::new_stream(input, stream))
+        }
+        Some(Kind::Zstd) => Box::new(Zstd { input, frame: FrameDecoder::new(), open: false, left: None }),
+        None => return Ok(Box::new(input)),
     };
     Ok(Box::new(Limited { inner: decoder, left: limit(len), len }))
 }

@@ -24,10 +24,10 @@ pub const TYPE_ROOT_ARM64: Uuid = uuid!("b921b045-1df0-41c3-af44-4c6f280d3fae");
 
 /// UTF-16 units of a partition's name at most.
 const NAME_MAX: usize = 36;
-/// Bytes of the array of partitions: 128 of 128.
-const ARRAY_LEN: u64 = 128 * 128;
 /// Bytes of an entry that gptman can read. The specification knows longer ones, which nobody writes.
 const ENTRY_LEN: u32 = 128;
+/// Bytes of the array of partitions that is written: 128 entries.
+const ARRAY_LEN: u64 = 128 * ENTRY_LEN as u64;
 /// Entries that are read at most.
 const ENTRIES_MAX: u32 = 4096;
 
