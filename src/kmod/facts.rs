@@ -30,8 +30,11 @@ pub struct Gift {
 /// All of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
-    /// As the kernel names it: from its file's name.
+    /// As modprobe knows it: from its file's name.
     pub name: String,
+    /// As it calls itself, and the kernel it once it is loaded: `name`; else as its file. Debian's NVIDIA modules are `nvidia` in
+    /// `nvidia-current-open.ko`.
+    pub own: String,
     /// Where it lies, below the folder of its kernel's modules.
     pub path: String,
     /// For which processor.
@@ -90,6 +93,7 @@ impl Facts {
         let checksums = module.versions.as_ref().map(module::Versions::by_name);
         let crc = |name: &str| checksums.as_ref().and_then(|known| known.get(name).copied());
         Ok(Self {
+            own: info.first("name").map_or_else(|| name.clone(), module::canonical),
             name,
             path: path.to_owned(),
             machine: module.machine,

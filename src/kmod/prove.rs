@@ -187,7 +187,9 @@ pub fn prove(kernel: &Kernel, modules: &[Facts]) -> Vec<Vec<Finding>> {
     }
     let mut paths = BTreeMap::<&str, Vec<&str>>::new();
     for facts in modules {
-        paths.entry(&facts.name).or_default().push(&facts.path);
+        for name in BTreeSet::from([&facts.name, &facts.own]) {
+            paths.entry(name).or_default().push(&facts.path);
+        }
     }
     modules.iter().map(|facts| Proof { kernel, symbols: &symbols, paths: &paths, facts, findings: Vec::new() }.run()).collect()
 }
@@ -196,7 +198,7 @@ pub fn prove(kernel: &Kernel, modules: &[Facts]) -> Vec<Vec<Finding>> {
 struct Proof<'a> {
     kernel: &'a Kernel,
     symbols: &'a Symbols,
-    /// Of all that are proven, by name.
+    /// Of all that are proven, by the names of file and module.
     paths: &'a BTreeMap<&'a str, Vec<&'a str>>,
     facts: &'a Facts,
     findings: Vec<Finding>,
@@ -258,8 +260,9 @@ impl Proof<'_> {
         if self.kernel.built_in.contains(&facts.name) {
             self.findings.push(Finding::BuiltIn);
         }
-        let same = self.paths.get(facts.name.as_str()).into_iter().flatten().filter(|path| **path != facts.path);
-        self.findings.extend(same.map(|other| Finding::Twice { other: (*other).to_owned() }));
+        let named = [&facts.name, &facts.own].into_iter().filter_map(|name| self.paths.get(name.as_str())).flatten();
+        let same: BTreeSet<_> = named.filter(|path| **path != facts.path).collect();
+        self.findings.extend(same.into_iter().map(|other| Finding::Twice { other: (*other).to_owned() }));
         let there = |name: &str| {
             self.paths.contains_key(name) || self.kernel.modules.contains(name) || self.kernel.built_in.contains(name)
         };

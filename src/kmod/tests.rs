@@ -34,6 +34,7 @@ fn kernel() -> Kernel {
 fn module(name: &str) -> Facts {
     Facts {
         name: name.to_owned(),
+        own: name.to_owned(),
         path: format!("updates/{name}.ko"),
         machine: AMD64,
         vermagic: Some("6.12.1-amd64 SMP mod_unload ".to_owned()),
@@ -145,6 +146,18 @@ fn modules_see_each_other_and_not_what_they_replace() {
     let found = prove(&kernel(), &[giver, taker]);
     let expected = Finding::Checksum { symbol: "old".to_owned(), owner: "replaced".to_owned(), needed: 6, found: 5 };
     assert_eq!(found[1], [expected]);
+}
+
+#[test]
+fn a_module_may_be_called_otherwise_than_its_file() {
+    let renamed = Facts { own: "driver".to_owned(), ..module("vendor_driver") };
+    let mut user = module("user");
+    user.depends.push("driver".to_owned());
+    assert_eq!(prove(&kernel(), &[renamed.clone(), user]), [vec![], vec![]]);
+    // The kernel has one of each name, whatever their files are called.
+    let found = prove(&kernel(), &[renamed, module("driver")]);
+    let twice = |name: &str| vec![Finding::Twice { other: format!("updates/{name}.ko") }];
+    assert_eq!(found, [twice("driver"), twice("vendor_driver")]);
 }
 
 #[test]
