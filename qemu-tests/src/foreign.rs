@@ -20,6 +20,9 @@ use crate::{Basalt, Scratch, repository, run, shared_cache};
 /// What brings SELinux to Debian, and reads labels.
 const POLICY: (&str, &str) = ("packages = [", r#"packages = ["selinux-policy-default", "selinux-utils", "policycoreutils", "#);
 
+/// What of the reference recipe is left out: Python takes time to unpack, and shows nothing here.
+const LEFT_OUT: [&str; 2] = [", \"tuned\"", "[tuned]\nactive = \"basalt-node\"\n"];
+
 /// What a person runs at the end of mmdebstrap for a root that OSTree can boot. `$1`: the root.
 const HOOK: &str = r#"#!/bin/sh
 set -e
@@ -76,9 +79,12 @@ pub struct Foreign {
 pub fn foreign_base() -> Result<Foreign> {
     let (scratch, cache) = (Scratch::new()?, shared_cache());
     let recipe = scratch.copy(&repository().join("image-recipes"))?.join("gpu-node.toml");
-    let text = fs::read_to_string(&recipe)?;
-    ensure!(text.contains(POLICY.0), "the reference recipe has no {} to change", POLICY.0);
-    fs::write(&recipe, text.replacen(POLICY.0, POLICY.1, 1))?;
+    let mut text = fs::read_to_string(&recipe)?;
+    for (from, to) in LEFT_OUT.map(|part| (part, "")).into_iter().chain([POLICY]) {
+        ensure!(text.contains(from), "the reference recipe has no {from:?} to change");
+        text = text.replacen(from, to, 1);
+    }
+    fs::write(&recipe, text)?;
     Basalt::new(["lock"]).arg(&recipe).cache(&cache).run(&scratch)?.exits(0);
     let lock = lock::read(&recipe.with_extension("lock"))?.context("no lock was written")?;
     let packages: Vec<_> = lock.architecture.into_values().flat_map(|section| section.packages).collect();

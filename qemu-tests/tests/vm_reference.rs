@@ -121,6 +121,8 @@ fn comes_up(vm: &mut Running) -> Result<()> {
 /// The agent's properties on the system bus, and its report file.
 fn agent_answers(vm: &mut Running, plan: &str, commit: &str) -> Result<()> {
     let boot_id = vm.must("cat /proc/sys/kernel/random/boot_id", COMMAND)?;
+    // tuned starts late, and the agent has it verify.
+    vm.must("basalt-firstboot status --wait", COMMAND)?;
     for (property, wanted) in
         [("State", "configured"), ("Version", AGENT_VERSION), ("PlanId", plan), ("BootId", &boot_id), ("Deployment", commit)]
     {
@@ -130,6 +132,7 @@ fn agent_answers(vm: &mut Running, plan: &str, commit: &str) -> Result<()> {
     }
     let report: Value = serde_json::from_slice(&vm.read_file("/var/lib/basalt/firstboot/report.json", COMMAND)?)?;
     ensure!(report["state"] == "configured" && report["boot_id"] == boot_id.as_str(), "report.json: {report}");
+    ensure!(report["tuned"]["profile"] == "basalt-node" && report["tuned"]["verified"] == true, "report.json: {report}");
     Ok(())
 }
 

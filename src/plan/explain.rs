@@ -253,7 +253,7 @@ mod tests {
             "image         gpu-node 0.1.0 for amd64\n",
             "time          2026-05-28T20:26:40Z\n",
             "layers        1. overlay 10-basalt-node (",
-            "                 enable systemd-networkd.service, ssh.service, basalt-firstboot.service\n",
+            "                 enable systemd-networkd.service, ssh.service, basalt-firstboot.service,\n                   tuned.service\n",
             "kernel        console=tty0 (recipe: fragments/serial-console.toml:3)\n",
             "              m.parameter2=1 (kernel-module m0, kernel-module m1)\n",
             "outputs       raw, qcow2, oci\n",

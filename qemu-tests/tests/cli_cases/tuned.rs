@@ -13,7 +13,6 @@ use serde_json::Value;
 const INVALID: i32 = Kind::Invalid.exit_code() as i32;
 /// Beside the reference recipe, which it includes.
 const RECIPE: &str = r#"include = ["gpu-node.toml"]
-packages = ["tuned"]
 
 [kernel]
 args = ["case.recipe"]
@@ -182,7 +181,7 @@ fn cli_tuned_kernel_arguments_are_in_the_boot_entry_and_tuned_finds_them_there()
     refused(RECIPE, &contradiction, &both)?;
     let parent = PROFILE.replace("basalt-cpu-isolated", "basalt-cpu-isolatde");
     let said = format!(
-        "case.toml:9:10: layer tuned: tuned would not load case: {CONF}, line 3: there is no profile \"basalt-cpu-isolatde\""
+        "case.toml:8:10: layer tuned: tuned would not load case: {CONF}, line 3: there is no profile \"basalt-cpu-isolatde\""
     );
     refused(RECIPE, &parent, &[&said, "did you mean basalt-cpu-isolated?"])?;
     let sysctl = format!("{PROFILE}[sysctl]\nnet/ipv4/ip_forward=1\n");
@@ -200,10 +199,10 @@ fn cli_tuned_mistakes_in_the_recipe_are_told_with_their_place() -> Result<()> {
     case.write(&recipe.replace("case.recipe", "iommu=nopt"), PROFILE)?;
     let ran = case.warm.basalt(["check"]).arg(&case.recipe).run(&case.warm.scratch)?.exits(INVALID);
     for (place, words) in [
-        ("case.toml:9:10:", "there is no profile \"basalt-gpu-trainign\"; did you mean \"basalt-gpu-training\"?"),
-        ("case.toml:12:", "needed a variable's name"),
+        ("case.toml:8:10:", "there is no profile \"basalt-gpu-trainign\"; did you mean \"basalt-gpu-training\"?"),
+        ("case.toml:11:", "needed a variable's name"),
         (
-            "case.toml:5:9:",
+            "case.toml:4:9:",
             "the kernel argument iommu (pt) can have one value, and is asked for as \"iommu=pt\" (recipe: fragments/gpu-host.toml:",
         ),
     ] {
