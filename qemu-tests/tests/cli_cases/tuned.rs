@@ -112,8 +112,15 @@ fn cli_tuned_kernel_arguments_are_in_the_boot_entry_and_tuned_finds_them_there()
 
     let manifest = case.warm.manifest("out")?;
     let args = words(&manifest["kernel-args"]);
-    let isolated =
-        ["init_on_alloc=0", "isolcpus=managed_irq,1", "nohz_full=1", "rcu_nocbs=1", "systemd.cpu_affinity=0", "case.flag"];
+    let isolated = [
+        "init_on_alloc=0",
+        "isolcpus=managed_irq,1",
+        "nohz_full=1",
+        "rcu_nocbs=1",
+        "irqaffinity=0",
+        "systemd.cpu_affinity=0",
+        "case.flag",
+    ];
     for arg in isolated.iter().chain(&["iommu=pt", "case.recipe", "console=ttyS0,115200"]) {
         ensure!(args.iter().filter(|found| *found == arg).count() == 1, "{arg}: {args:?}");
     }

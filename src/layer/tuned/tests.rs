@@ -84,6 +84,7 @@ fn a_profile_with_its_variables_becomes_kernel_arguments() {
         [
             "init_on_alloc=0",
             "isolcpus=managed_irq,1",
+            "irqaffinity=0",
             "nohz=on",
             "nohz_full=1",
             "rcu_nocbs=1",
