@@ -76,7 +76,9 @@ fn command(request: &Request<'_>, work: &Work) -> Cmd {
     command = command.args(["sh", "-c", "umask 022; exec \"$@\"", "sh", "mmdebstrap"]);
     command = command.args(["--mode=unshare", "--variant=essential", "--format=null", "--skip=cleanup"]);
     command = command.arg(format!("--architectures={}", request.architecture));
-    command = command.arg(format!("--include={}", request.requested.join(",")));
+    // The repository has one version of each, wherever it was found.
+    let names: Vec<_> = request.requested.iter().map(|name| name.split('/').next().unwrap_or(name)).collect();
+    command = command.arg(format!("--include={}", names.join(",")));
     command = command.arg("--aptopt=APT::Install-Recommends \"false\"").arg("--dpkgopt=force-unsafe-io");
     command = command.arg("--dpkgopt=force-confold").arg(format!("--essential-hook={NO_INITRAMFS}"));
     for path in WITHOUT {

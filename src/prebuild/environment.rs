@@ -25,6 +25,8 @@ pub struct Kernel {
     pub version: String,
     /// The source package of the kernel.
     pub source: String,
+    /// The archive that has it.
+    pub archive: String,
 }
 
 impl Kernel {
@@ -44,7 +46,13 @@ impl Kernel {
         match (kernels.next(), kernels.next()) {
             (Some((headers, package)), None) => {
                 let release = headers.trim_start_matches("linux-headers-").to_owned();
-                Ok(Self { release, headers, version: package.version.clone(), source: package.source.clone() })
+                Ok(Self {
+                    release,
+                    headers,
+                    version: package.version.clone(),
+                    source: package.source.clone(),
+                    archive: package.archive.clone(),
+                })
             }
             (found, _) => {
                 let what = format!("needed one kernel in its lock, found {}", if found.is_some() { "more" } else { "none" });
@@ -56,7 +64,10 @@ impl Kernel {
     /// What is asked of the archive, to build for this kernel. None where the base of `recipe` is not made of packages.
     pub fn question(&self, recipe: &Recipe, architecture: Architecture) -> Option<debian::Request> {
         let base = recipe.base.debian()?;
-        let mut packages: Vec<_> = TOOLS.map(str::to_owned).into_iter().chain([self.headers.clone()]).collect();
+        let own = ["", "-updates", "-security"].map(|of| format!("{}{of}", base.suite));
+        let headers =
+            if own.contains(&self.archive) { self.headers.clone() } else { format!("{}/{}", self.headers, self.archive) };
+        let mut packages: Vec<_> = TOOLS.map(str::to_owned).into_iter().chain([headers]).collect();
         packages.sort_unstable();
         Some(debian::Request {
             suite: base.suite.clone(),

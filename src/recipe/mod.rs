@@ -24,7 +24,7 @@ mod shape;
 mod tuned;
 mod written;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -150,6 +150,9 @@ impl Base {
         if !self.minimal {
             names.extend(defaults::packages(architecture).into_iter().map(str::to_owned));
         }
+        // Who names a suite means it instead of ours.
+        let elsewhere: BTreeSet<_> = names.iter().filter_map(|name| Some(name.split_once('/')?.0.to_owned())).collect();
+        names.retain(|name| !elsewhere.contains(name));
         names.sort_unstable();
         names.dedup();
         names

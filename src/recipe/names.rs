@@ -51,6 +51,13 @@ pub fn package(text: &str) -> Verdict {
     rule(ok, "a Debian package's name", text)
 }
 
+/// A binary package's name, perhaps with a suite of the archive that it comes from, as apt has it: `linux-image-amd64/trixie-backports`.
+pub fn package_of_suite(text: &str) -> Verdict {
+    let Some((name, suite)) = text.split_once('/') else { return package(text) };
+    package(name)?;
+    rule(lower(suite, "-") && starts(suite, |c| c.is_ascii_lowercase()), "a suite of the archive behind the \"/\"", text)
+}
+
 /// A binary package's name, perhaps with variables that stand for a kernel.
 pub fn package_of_kernel(text: &str) -> Verdict {
     let example = Release::parse("1.2.3-example").map_err(|unfit| unfit.to_string())?;
@@ -283,6 +290,12 @@ mod tests {
             ("image", image, &["gpu-node", "a1"], &["", "GPU", "-a", "a-", "a/b", "..", "a b", &long]),
             ("version", version, &["1", "2026.11.21", "1.0~rc1+x"], &["", "-1", "1/2", "1 2", &long]),
             ("package", package, &["g++", "libc6", "linux-image-amd64"], &["a", "Bash", "a=1", "a:i386", "-a", "a b"]),
+            (
+                "of suite",
+                package_of_suite,
+                &["g++", "linux-image-amd64/trixie-backports"],
+                &["a/sid", "aa/", "aa/b/c", "aa/Sid", "aa=1"],
+            ),
             ("archive", archive_word, &["trixie", "non-free-firmware"], &["", "Main", "a/b", "1a"]),
             (
                 "mirror",

@@ -55,6 +55,15 @@ fn ten_lines_of_a_stranger_are_enough() {
 }
 
 #[test]
+fn a_package_of_another_suite_stands_for_ours() {
+    let more = "packages = [\"linux-image-amd64/trixie-backports\"]\n";
+    let asked = parse("web.toml", &STRANGER.replacen("version", &format!("{more}version"), 1)).unwrap();
+    let asked = asked.base.requested(asked.architectures[0]);
+    let kernels: Vec<_> = asked.iter().filter(|name| name.starts_with("linux-image")).collect();
+    assert_eq!(kernels, ["linux-image-amd64/trixie-backports"]);
+}
+
+#[test]
 fn a_minimal_base_brings_nothing_by_itself() {
     let recipe = parse("m.toml", "name = \"m\"\nversion = \"1\"\n[base]\nminimal = true\npackages = [\"systemd\"]").unwrap();
     assert_eq!(recipe.base.requested(recipe.architectures[0]), ["systemd"]);

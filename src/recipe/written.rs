@@ -100,7 +100,7 @@ pub struct Base {
     pub mirror: Option<Placed<String>>,
     /// The keys that sign the archive: a local file. Without it: this machine's Debian archive keyring.
     pub keyring: Option<Placed<String>>,
-    /// Packages, beside those that make every image boot.
+    /// Packages, beside those that make every image boot. `NAME/SUITE`: from another suite of the archive, such as `trixie-backports`.
     pub packages: Vec<Placed<String>>,
     /// True leaves out what makes every image boot: default packages, shipped overlays and agent. The recipe names its own.
     pub minimal: Option<Placed<bool>>,

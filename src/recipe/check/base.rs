@@ -70,8 +70,8 @@ impl Checker<'_> {
     }
 
     fn debian(&mut self, written: &written::Base, added: &[Placed<String>]) -> Debian {
-        let mut packages = self.list("base.packages", &written.packages, names::package);
-        packages.extend(self.list("packages", added, names::package));
+        let mut packages = self.list("base.packages", &written.packages, names::package_of_suite);
+        packages.extend(self.list("packages", added, names::package_of_suite));
         packages.sort_unstable();
         packages.dedup();
         let minimal = written.minimal.as_ref().is_some_and(|minimal| minimal.value);

@@ -12,7 +12,7 @@ use crate::layer::{builtin, overlay, tuned};
 impl Checker<'_> {
     pub(super) fn tuned(&mut self, written: &written::Tuned, base: &Base) -> Tuned {
         if let Some(debian) = base.debian()
-            && !debian.packages.iter().any(|package| package == PACKAGE)
+            && !debian.packages.iter().any(|package| package.split('/').next() == Some(PACKAGE))
         {
             let place = written.active.as_ref().map(|active| active.place);
             let place = place.or_else(|| written.profiles.first().map(|path| path.place)).unwrap_or(Place(0));

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::mirror::{Mirrors, unreachable};
-use super::resolve::{Request, archives, check, describe, known, lists, read_uri};
+use super::resolve::{Request, archives, check, describe, known, lists, of_suite, read_uri};
 use super::root::Root;
 use crate::failure::{Failure, Kind};
 use crate::lock::LockedPackage;
@@ -33,7 +33,9 @@ pub fn named(request: &Request, store: &Store, sink: &dyn Sink) -> Result<Vec<Lo
     let text = String::from_utf8_lossy(&text.stdout);
     let chosen: Vec<_> = text.lines().filter(|line| line.starts_with('\'')).filter_map(read_uri).collect();
     let packages = describe(&chosen, &lists)?;
-    if let Some(missing) = request.packages.iter().find(|name| !packages.iter().any(|package| package.name == **name)) {
+    if let Some(missing) =
+        request.packages.iter().map(|name| of_suite(name).0).find(|name| !packages.iter().any(|package| package.name == **name))
+    {
         return Err(Failure::new(Kind::Input, format!("apt has no file of the package {missing}")).into());
     }
     stage.finish(false);

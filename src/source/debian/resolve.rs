@@ -24,7 +24,7 @@ pub struct Request {
     pub components: Vec<String>,
     /// For which machines.
     pub architecture: Architecture,
-    /// Packages wanted beside the essential ones. No recommended packages are added.
+    /// Packages wanted beside the essential ones. No recommended packages are added. `NAME/SUITE`: from another suite of the mirror.
     pub packages: Vec<String>,
     /// `http://HOST/debian` or `file:///FOLDER`; none means the mirror that this machine's apt uses. One that is named here need not
     /// have `-updates` and `-security`; that one is also looked for at `<mirror>-security`.
@@ -103,7 +103,13 @@ pub(super) fn check(request: &Request) -> Result<()> {
         .chain(request.prefer.iter().map(|text| ("suite", text)))
         .chain(request.components.iter().map(|text| ("component", text)))
         .find(|(_, text)| !word(text))
-        .or_else(|| request.packages.iter().map(|text| ("package", text)).find(|(_, text)| !package(text)));
+        .or_else(|| {
+            let fits = |text: &str| {
+                let (name, suite) = of_suite(text);
+                package(name) && suite.is_none_or(word)
+            };
+            request.packages.iter().map(|text| ("package", text)).find(|(_, text)| !fits(text))
+        });
     match bad {
         None => Ok(()),
         Some((what, text)) => Err(Failure::new(Kind::Invalid, format!("{text:?} cannot be the name of a {what}"))
@@ -132,14 +138,24 @@ pub(super) fn archives(request: &Request, root: &Root, mirrors: &Mirrors) -> Res
             }
         }
     }
-    if let Some(name) = &request.prefer {
+    let named = request.packages.iter().filter_map(|package| of_suite(package).1);
+    let others: BTreeSet<_> = request.prefer.as_deref().into_iter().chain(named).collect();
+    for name in others {
+        if archives.iter().any(|archive| archive.name == name) {
+            continue;
+        }
         if !has_archive(root, &mirrors.main, name)? {
             let what = format!("{}: this mirror has no suite {name} (no dists/{name}/InRelease)", mirrors.main);
             return Err(Failure::new(Kind::Input, what).hint("name a suite that it has").into());
         }
-        archives.push(Archive { mirror: mirrors.main.clone(), name: name.clone() });
+        archives.push(Archive { mirror: mirrors.main.clone(), name: name.to_owned() });
     }
     Ok(archives)
+}
+
+/// A package's name, and the suite that it is wanted from.
+pub(super) fn of_suite(package: &str) -> (&str, Option<&str>) {
+    package.split_once('/').map_or((package, None), |(name, suite)| (name, Some(suite)))
 }
 
 /// The list of packages of one archive's component.
@@ -169,7 +185,7 @@ pub(super) fn known(wanted: &[String], lists: &[List]) -> Result<()> {
         known.extend(stanza.get("Package"));
         known.extend(stanza.get("Provides").into_iter().flat_map(names));
     }
-    let Some(missing) = wanted.iter().find(|name| !known.contains(name.as_str())) else { return Ok(()) };
+    let Some(missing) = wanted.iter().map(|name| of_suite(name).0).find(|name| !known.contains(name)) else { return Ok(()) };
     let archives: Vec<_> = lists.iter().map(|list| list.archive.as_str()).collect();
     let failure = Failure::new(Kind::Input, format!("there is no package {missing:?} in {}", archives.join(", ")));
     let near = nearest(missing, &known);
@@ -353,7 +369,7 @@ mod tests {
 
     #[test]
     fn an_unknown_package_is_named_with_its_neighbours() {
-        known(&["g++".into(), "c++-compiler".into()], &lists()).unwrap();
+        known(&["g++".into(), "c++-compiler".into(), "base-files/trixie".into()], &lists()).unwrap();
         let error = known(&["basefiles".into()], &lists()).unwrap_err();
         let failure = crate::failure::failure_in(&error).unwrap();
         assert_eq!(failure.kind, Kind::Input);
@@ -367,14 +383,14 @@ mod tests {
             suite: "trixie".into(),
             components: vec!["main".into(), "non-free-firmware".into()],
             architecture: Architecture::Amd64,
-            packages: vec!["g++".into(), "libstdc++6".into(), "7zip".into()],
+            packages: vec!["g++".into(), "libstdc++6".into(), "7zip".into(), "aa/sid".into()],
             mirror: None,
             keyring: None,
             headers: false,
             prefer: None,
         };
         check(&request).unwrap();
-        for bad in ["-oAPT::Get::Simulate=1", "?essential", "a b", "a=1", "a/sid", "A", "", "a"] {
+        for bad in ["-oAPT::Get::Simulate=1", "?essential", "a b", "a=1", "a/sid", "aa/-t", "aa/", "A", "", "a"] {
             let error = check(&Request { packages: vec![bad.into()], ..request.clone() }).unwrap_err();
             assert_eq!(crate::failure::kind_of(&error), Kind::Invalid, "{bad}");
         }
