@@ -7,12 +7,13 @@ use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 
 use super::{Context, input};
+use crate::architecture::Architecture;
 use crate::artefact::Output;
 use crate::failure::{Failure, Kind};
-use crate::lock::{self, Lock, Mode, Section};
-use crate::prebuild::{self, Image, Kernel, Request, Source, environment};
+use crate::lock::{self, Lock, LockedDebian, LockedPackage, Mode, Section};
+use crate::prebuild::{self, Image, Kernel, Request, Source, Wanted, environment};
 use crate::progress::Event;
-use crate::recipe;
+use crate::recipe::{self, Recipe};
 use crate::source::debian;
 use crate::store::Store;
 
@@ -33,9 +34,16 @@ enum KmodVerb {
 /// that nobody keeps, and writes an OCI image in KMM's layout. What is installed there is pinned in RECIPE.kmod.lock.
 #[derive(Debug, Args)]
 struct BuildArgs {
-    /// A folder or tar with a Makefile or dkms.conf, or a package (.deb)
-    #[arg(long, value_name = "DIR|DEB")]
+    /// A folder or tar with a Makefile or dkms.conf, or a package: a .deb file,
+    /// or the name of one in the base's archive (linux-source, r8125-dkms)
+    #[arg(long, value_name = "DIR|DEB|PACKAGE")]
     source: PathBuf,
+    /// Build this folder of the source, such as drivers/net/netdevsim
+    #[arg(long, value_name = "FOLDER")]
+    folder: Option<String>,
+    /// Look for the package in this component of the archive, too (contrib)
+    #[arg(long, value_name = "NAME")]
+    component: Vec<String>,
     #[command(flatten)]
     input: KernelArgs,
     /// What the modules are called together [default: as dkms.conf or the
@@ -70,7 +78,7 @@ struct KernelArgs {
     recipe: PathBuf,
     /// For which machines, when the recipe names several
     #[arg(long, value_name = "ARCH", value_parser = input::architecture)]
-    arch: Option<crate::architecture::Architecture>,
+    arch: Option<Architecture>,
     /// Use no network: everything must be in the cache
     #[arg(long)]
     offline: bool,
@@ -106,17 +114,27 @@ fn build(args: &BuildArgs, context: &Context) -> Result<()> {
     }
     let patches = args.patch.iter().map(|path| patch(path)).collect::<Result<Vec<_>>>()?;
     let store = context.store()?;
-    let source = Source::read(&args.source, args.name.as_deref(), &store)?;
+    let is_package = is_package(&args.source);
+    // What lies here is looked at before the archive is asked.
+    let here = if is_package { None } else { Some(read(args, &args.source, &store)?) };
     let recipe = recipe::load(&args.input.recipe)?;
     let inputs = args.input.of_recipe();
     let architecture = input::chosen(&inputs, &recipe)?;
-    let mode = if args.input.locked { Mode::Locked } else { Mode::Build };
-    let (lock, _) = input::refresh(&inputs, &recipe, &mode, context, &store)?;
+    let lock = base(&inputs, &recipe, architecture, context, &store)?;
     let section = lock.architecture.get(&architecture).context("the lock has no section for this architecture")?;
     let kernel = Kernel::of(&recipe, section)?;
     let question = kernel.question(&recipe, architecture).context("a base of kind debian")?;
     let environment = pin(args, &recipe.name, &kernel, &question, context, &store)?;
-    debian::fetch(&environment.packages, question.mirror.as_deref(), &store, &*context.sink, args.input.offline)?;
+    let mirror = question.mirror.as_deref();
+    debian::fetch(&environment.packages, mirror, &store, &*context.sink, args.input.offline)?;
+    let source = match here {
+        Some(source) => source,
+        None => {
+            let package = pin_source(args, &question, context, &store)?;
+            debian::fetch(std::slice::from_ref(&package), mirror, &store, &*context.sink, args.input.offline)?;
+            read(args, &store.blob_path(&package.sha256), &store)?
+        }
+    };
     let request = Request {
         source: &source,
         patches: &patches,
@@ -160,6 +178,37 @@ fn build(args: &BuildArgs, context: &Context) -> Result<()> {
     super::print(&text)
 }
 
+/// The lock, as it is when its base is the recipe's. Else it is brought up to date but for kernel modules: those may be what is to be built.
+fn base(
+    inputs: &input::InputArgs,
+    recipe: &Recipe,
+    architecture: Architecture,
+    context: &Context,
+    store: &Store,
+) -> Result<Lock> {
+    let lock = lock::read(&lock::path_for(&inputs.path))?;
+    let of_lock = |lock: &Lock| lock.architecture.get(&architecture)?.base.debian().cloned();
+    let asked = LockedDebian::of(recipe, architecture);
+    if let Some(lock) = lock.filter(|lock| asked.is_some() && of_lock(lock) == asked) {
+        return Ok(lock);
+    }
+    let recipe = Recipe { kernel_modules: Vec::new(), ..recipe.clone() };
+    let mode = if inputs.locked { Mode::Locked } else { Mode::Build };
+    Ok(input::refresh(inputs, &recipe, &mode, context, store)?.0)
+}
+
+/// Whether it is the name of a package, and of nothing that lies here.
+fn is_package(source: &Path) -> bool {
+    !source.exists()
+        && source.to_str().is_some_and(|name| !name.ends_with(".deb") && recipe::names::package_of_suite(name).is_ok())
+}
+
+fn read(args: &BuildArgs, path: &Path, store: &Store) -> Result<Source> {
+    let shown = args.source.display().to_string();
+    let package = path != args.source || path.extension().is_some_and(|extension| extension == "deb");
+    Source::read(Wanted { path, package, shown: &shown, folder: args.folder.as_deref(), name: args.name.as_deref() }, store)
+}
+
 fn is_variable(name: &str) -> bool {
     !name.is_empty()
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
@@ -189,17 +238,9 @@ fn pin(
     if let Some(section) = kernel.pinned(question, old).filter(|_| !args.update) {
         return Ok(section.clone());
     }
-    let refused = |flag: &str| {
-        let what = format!("{}: needs the archive's list of packages, and {flag} forbids it", path.display());
-        Failure::new(Kind::Input, what).hint("run it once where there is a network, and keep this file beside the recipe's lock")
-    };
-    if args.input.locked {
-        return Err(refused("--locked").into());
-    }
-    if args.input.offline {
-        return Err(refused("--offline").into());
-    }
-    let section = kernel.section(question, debian::resolve(question, store, &*context.sink)?)?;
+    may_ask(args, &path)?;
+    let mut section = kernel.section(question, debian::resolve(question, store, &*context.sink)?)?;
+    section.module_packages = old.filter(|_| !args.update).map(|old| old.module_packages.clone()).unwrap_or_default();
     let mut lock = previous.unwrap_or_else(|| Lock { version: lock::VERSION, recipe: name.to_owned(), architecture: [].into() });
     lock.recipe = name.to_owned();
     lock.architecture.insert(question.architecture, section.clone());
@@ -208,6 +249,41 @@ fn pin(
         .sink
         .event(Event::Note { message: format!("{}: written, headers, compiler and tools are pinned there", path.display()) });
     Ok(section)
+}
+
+/// Refuses to ask the archive where that is forbidden.
+fn may_ask(args: &BuildArgs, path: &Path) -> Result<()> {
+    let Some(flag) = [("--locked", args.input.locked), ("--offline", args.input.offline)].into_iter().find(|(_, given)| *given)
+    else {
+        return Ok(());
+    };
+    let what = format!("{}: needs the archive's list of packages, and {} forbids it", path.display(), flag.0);
+    let hint = "run it once where there is a network, and keep this file beside the recipe's lock";
+    Err(Failure::new(Kind::Input, what).hint(hint).into())
+}
+
+/// The package with the source: as the lock has it, which [`pin`] has written, or as the archive does today.
+fn pin_source(args: &BuildArgs, question: &debian::Request, context: &Context, store: &Store) -> Result<LockedPackage> {
+    let wanted = args.source.display().to_string();
+    let name = wanted.split('/').next().unwrap_or(&wanted);
+    let path = environment::lock_path(&args.input.recipe);
+    let mut lock = lock::read(&path)?.with_context(|| format!("{} is gone", path.display()))?;
+    let section = lock.architecture.get_mut(&question.architecture).context("the lock has no section for this architecture")?;
+    if let Some(package) = section.module_packages.iter().find(|package| package.name == name) {
+        return Ok(package.clone());
+    }
+    may_ask(args, &path)?;
+    let mut components = question.components.clone();
+    components.extend(args.component.iter().filter(|name| !question.components.contains(name)).cloned());
+    let request = debian::Request { packages: vec![wanted.clone()], components, ..question.clone() };
+    let found = debian::named(&request, store, &*context.sink)?;
+    let package = found.into_iter().find(|package| package.name == name).context("another package came")?;
+    section.module_packages.push(package.clone());
+    section.sort();
+    lock::write(&path, &lock)?;
+    let message = format!("{}: {} {} is pinned there", path.display(), package.name, package.version);
+    context.sink.event(Event::Note { message });
+    Ok(package)
 }
 
 impl KernelArgs {

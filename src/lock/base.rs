@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::architecture::Architecture;
 use crate::digest::Digest;
+use crate::recipe::Recipe;
 
 /// What the base is made from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +38,15 @@ pub struct LockedDebian {
     pub components: Vec<String>,
     /// What the recipe asked for, sorted.
     pub requested: Vec<String>,
+}
+
+impl LockedDebian {
+    /// What `recipe` asks; none where its base is not made of packages.
+    pub fn of(recipe: &Recipe, architecture: Architecture) -> Option<Self> {
+        let debian = recipe.base.debian()?;
+        let requested = recipe.base.requested(architecture);
+        Some(Self { suite: debian.suite.clone(), components: debian.components.clone(), requested })
+    }
 }
 
 /// A container image for one architecture. Its manifest's digest decides all the rest.

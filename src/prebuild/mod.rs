@@ -1,7 +1,7 @@
 //! Kernel modules built from somebody's source, for the kernel of a recipe: so that CI can fill a registry by the kernel's release.
 //!
 //! ```text
-//! folder, .deb --Source::read--> Source          recipe's lock --Kernel--> environment::pin --> locked headers and compiler
+//! folder, .deb, package --Source::read--> Source          recipe's lock --Kernel--> environment::pin --> locked headers and compiler
 //! Source, patches, environment --chroot--> files (cached by what they are made from) --image--> OCI image in KMM's layout
 //! ```
 //!
@@ -24,7 +24,7 @@ use serde::Serialize;
 
 pub use environment::Kernel;
 pub use image::Image;
-pub use source::Source;
+pub use source::{Source, Wanted};
 
 use crate::architecture::Architecture;
 use crate::digest::Digest;

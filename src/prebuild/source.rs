@@ -1,4 +1,5 @@
-//! What is compiled: a folder or tar, or a Debian package with a source tree for dkms below `/usr/src`.
+//! What is compiled: a folder or tar, or a Debian package with a source tree for dkms below `/usr/src`, or with an archive there, as the
+//! kernel's own source has it.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -14,12 +15,27 @@ use crate::layer::overlay;
 use crate::recipe::names;
 use crate::store::Store;
 use crate::tree::tar::{Devices, read_packed};
-use crate::tree::{LeafKind, Node, Pack, Tree, TreePath, dump};
+use crate::tree::{Content, LeafKind, Node, Pack, Tree, TreePath, dump};
 
 /// Where packages put it.
 const PLACE: &str = "/usr/src";
 /// How dkms(8) is told what to do.
 const DKMS: &str = "/dkms.conf";
+
+/// Where it is, and what of it is wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// A folder, an archive or a package.
+    pub path: &'a Path,
+    /// Whether it is a package.
+    pub package: bool,
+    /// What people call it.
+    pub shown: &'a str,
+    /// The folder of it that is built; none: all.
+    pub folder: Option<&'a str>,
+    /// What the modules are called together, where nothing in it says so.
+    pub name: Option<&'a str>,
+}
 
 /// What is compiled.
 #[derive(Debug)]
@@ -39,38 +55,45 @@ pub struct Source {
 }
 
 impl Source {
-    /// Reads the folder, archive or package at `path`. It is called as `dkms.conf` says, else `name`, else as the folder is.
+    /// Reads a folder, archive or package. It is called as `dkms.conf` says, else by the name that is wanted, else as the folder is.
     ///
     /// # Errors
-    /// [`Kind::Input`]: it cannot be read; there is neither `dkms.conf` nor a Makefile for kbuild; a package has no source, or more than
-    /// one. [`Kind::Invalid`]: a name that cannot be one.
-    pub fn read(path: &Path, name: Option<&str>, store: &Store) -> Result<Self> {
-        let tree = if path.extension().is_some_and(|extension| extension == "deb") {
-            of_package(path, store)?
-        } else {
-            overlay::read(path, &BTreeMap::new(), &store.root().join("tmp"))?
+    /// [`Kind::Input`]: it cannot be read; there is neither `dkms.conf` nor a Makefile for kbuild; it has not the folder; a package has no
+    /// source, or more than one. [`Kind::Invalid`]: a name that cannot be one.
+    pub fn read(wanted: Wanted<'_>, store: &Store) -> Result<Self> {
+        let Wanted { path, shown, name, .. } = wanted;
+        let tree = match (wanted.package, wanted.folder) {
+            (true, folder) => of_package(wanted, folder, store)?,
+            (false, None) => overlay::read(path, &BTreeMap::new(), &store.root().join("tmp"))?,
+            (false, Some(folder)) => {
+                let tree = overlay::read(path, &BTreeMap::new(), &store.root().join("tmp"))?;
+                below(&tree, folder).ok_or_else(|| bad(shown, &format!("has no folder {folder:?}")))?
+            }
         };
         let is_there = |name: &str| TreePath::parse(name).is_ok_and(|name| tree.file(&name).is_some());
         let conf = match tree.file(&TreePath::parse(DKMS)?) {
             Some(content) => {
                 let text = String::from_utf8_lossy(&content.bytes()?).into_owned();
-                Some(conf(&text).map_err(|why| bad(path, &format!("dkms.conf: {why}")))?)
+                Some(conf(&text).map_err(|why| bad(shown, &format!("dkms.conf: {why}")))?)
             }
             None if is_there("/Kbuild") || is_there("/Makefile") => None,
-            None => return Err(bad(path, "needed dkms.conf, Kbuild or Makefile, found none of them").into()),
+            None => return Err(bad(shown, "needed dkms.conf, Kbuild or Makefile, found none of them").into()),
         };
         let dkms = conf.is_some();
-        let folder = || Some(path.canonicalize().ok()?.file_stem()?.to_str()?.to_owned());
+        let folder = || match wanted.folder {
+            Some(folder) => folder.trim_end_matches('/').rsplit('/').next().map(str::to_owned),
+            None => Some(path.canonicalize().ok()?.file_stem()?.to_str()?.to_owned()),
+        };
         let (name, version) = match conf {
             Some(conf) => conf,
             None => {
                 let name = name.map(str::to_owned).or_else(folder);
-                (name.with_context(|| format!("{}: has no name", path.display()))?, "0".to_owned())
+                (name.with_context(|| format!("{shown}: has no name"))?, "0".to_owned())
             }
         };
         for (what, word) in [("name", &name), ("version", &version)] {
             names::version(word).map_err(|why| {
-                Failure::new(Kind::Invalid, format!("{}: its {what}: {why}", path.display())).hint("give another one with --name")
+                Failure::new(Kind::Invalid, format!("{shown}: its {what}: {why}")).hint("give another one with --name")
             })?;
         }
         let size = tree.walk().map(|(_, node)| size(node)).sum();
@@ -88,16 +111,23 @@ fn size(node: &Node) -> u64 {
     }
 }
 
-fn bad(path: &Path, what: &str) -> Failure {
-    Failure::new(Kind::Input, format!("{}: {what}", path.display()))
+/// The part of a tree that `folder` is.
+fn below(tree: &Tree, folder: &str) -> Option<Tree> {
+    let path = TreePath::parse(&format!("/{}", folder.trim_matches('/'))).ok()?;
+    Some(Tree { root: tree.directory(&path)?.clone() })
+}
+
+fn bad(shown: &str, what: &str) -> Failure {
+    Failure::new(Kind::Input, format!("{shown}: {what}"))
         .hint("name a folder or tar with a kernel module's source, or a package (.deb) with one below /usr/src")
 }
 
-/// The source that a package has.
-fn of_package(path: &Path, store: &Store) -> Result<Tree> {
-    File::open(path).map_err(|error| bad(path, &format!("cannot be read: {error}")))?;
+/// The source that a package has: with a `folder`, that of its only source, which may be an archive.
+fn of_package(wanted: Wanted<'_>, folder: Option<&str>, store: &Store) -> Result<Tree> {
+    let Wanted { path, shown, .. } = wanted;
+    File::open(path).map_err(|error| bad(shown, &format!("cannot be read: {error}")))?;
     let archive = Cmd::new("dpkg-deb").arg("--fsys-tarfile").arg(path).run().map_err(|failure| match failure.kind {
-        Kind::Failed => bad(path, &failure.what),
+        Kind::Failed => bad(shown, &failure.what),
         _ => failure,
     })?;
     let mut spool = store.temporary_file()?;
@@ -106,19 +136,47 @@ fn of_package(path: &Path, store: &Store) -> Result<Tree> {
     let pack = Pack::open(spool.path())?;
     let mut tree = read_packed(&pack, Devices::SkipBelowDev)?;
     let place = TreePath::parse(PLACE)?;
-    let below = tree.directory_mut(&place).map(|folder| std::mem::take(&mut folder.children)).unwrap_or_default();
-    let sources = below.into_values().filter_map(|node| match node {
-        Node::Directory(root) if root.children.contains_key(DKMS.trim_start_matches('/')) => Some(Tree { root }),
-        _ => None,
-    });
-    let mut sources: Vec<_> = sources.collect();
-    match (sources.pop(), sources.len()) {
+    let sources = tree.directory_mut(&place).map(|folder| std::mem::take(&mut folder.children)).unwrap_or_default();
+    let mut found = Vec::new();
+    for (name, node) in sources {
+        match (node, folder) {
+            (Node::Directory(root), None) if root.children.contains_key(DKMS.trim_start_matches('/')) => {
+                found.push(Tree { root })
+            }
+            (Node::Directory(root), Some(folder)) => found.extend(below(&Tree { root }, folder)),
+            (Node::Leaf(leaf), Some(folder)) if name.contains(".tar.") => {
+                let LeafKind::File(content) = &leaf.kind else { continue };
+                found.extend(of_archive(content, folder, store).with_context(|| format!("{shown}: {PLACE}/{name}"))?);
+            }
+            _ => {}
+        }
+    }
+    match (found.pop(), found.len()) {
         (Some(source), 0) => Ok(source),
         (_, others) => {
             let found = if others == 0 { "none".to_owned() } else { (others + 1).to_string() };
-            Err(bad(path, &format!("needed one folder with dkms.conf below {PLACE}, found {found}")).into())
+            let needed = folder.map_or_else(|| "dkms.conf".to_owned(), |folder| format!("{folder}/ in it"));
+            Err(bad(shown, &format!("needed one folder with {needed} below {PLACE}, found {found}")).into())
         }
     }
+}
+
+/// A folder of the source that an archive is, below the one folder that such archives have. The archive came with a package of the
+/// distribution; tar knows how it is compressed.
+fn of_archive(content: &Content, folder: &str, store: &Store) -> Result<Option<Tree>> {
+    let work = tempfile::tempdir_in(store.root().join("tmp"))?;
+    let (archive, to) = (work.path().join("archive"), work.path().join("files"));
+    std::io::copy(&mut content.reader(), &mut File::create(&archive)?)?;
+    std::fs::create_dir(&to)?;
+    let folder = folder.trim_matches('/');
+    let tar =
+        Cmd::new("tar").arg("--directory").arg(&to).arg("--strip-components=1").arg("--extract").arg("--file").arg(&archive);
+    match tar.args(["--wildcards", "--", &format!("*/{folder}")]).run() {
+        Err(failure) if failure.kind == Kind::Failed => return Ok(None),
+        ran => ran?,
+    };
+    let tree = overlay::read(&to, &BTreeMap::new(), &store.root().join("tmp"))?;
+    Ok(below(&tree, folder))
 }
 
 /// Name and version, as `dkms.conf` gives them. It is a shell script, of which only plain words are understood here.
@@ -144,7 +202,12 @@ mod tests {
 
     fn read(folder: &Path, name: Option<&str>) -> Result<Source> {
         let store = tempfile::tempdir().unwrap();
-        Source::read(folder, name, &Store::open(store.path()).unwrap())
+        of_folder(folder, None, name, &store)
+    }
+
+    fn of_folder(path: &Path, folder: Option<&str>, name: Option<&str>, store: &tempfile::TempDir) -> Result<Source> {
+        let wanted = Wanted { path, package: false, shown: "it", folder, name };
+        Source::read(wanted, &Store::open(store.path()).unwrap())
     }
 
     #[test]
@@ -159,6 +222,10 @@ mod tests {
         assert_eq!((source.name.as_str(), source.version.as_str(), source.dkms, source.size), ("mtty-1", "0", false, 22));
         assert_eq!(read(&path, Some("mtty")).unwrap().name, "mtty");
         assert_eq!(kind_of(&read(&path, Some("a b")).unwrap_err()), Kind::Invalid);
+        let store = tempfile::tempdir().unwrap();
+        let part = of_folder(folder.path(), Some("mtty-1/"), None, &store).unwrap();
+        assert_eq!((part.name, part.digest), ("mtty-1".to_owned(), source.digest));
+        assert_eq!(of_folder(folder.path(), Some("mtty"), None, &store).unwrap_err().to_string(), "it: has no folder \"mtty\"");
         fs::write(path.join("dkms.conf"), "PACKAGE_NAME=\"nvidia-open\"\nPACKAGE_VERSION='550.163.01' # upstream's\n").unwrap();
         let source = read(&path, None).unwrap();
         assert_eq!((source.name.as_str(), source.version.as_str(), source.dkms), ("nvidia-open", "550.163.01", true));

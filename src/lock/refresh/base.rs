@@ -35,11 +35,7 @@ pub(super) fn pin(inputs: Inputs<'_>, old: Option<&Section>, mode: &Mode, notes:
     }
     match &base.origin {
         Origin::Debian(debian) => {
-            let question = LockedDebian {
-                suite: debian.suite.clone(),
-                components: debian.components.clone(),
-                requested: base.requested(inputs.architecture),
-            };
+            let question = LockedDebian::of(inputs.recipe, inputs.architecture).context("a base of kind debian")?;
             let Packages { date, packages, headers } = packages(inputs, debian, &question, old, mode, notes)?;
             Ok(Pinned { date, base: LockedBase::Debian(question), packages, headers })
         }

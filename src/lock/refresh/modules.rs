@@ -132,11 +132,7 @@ pub fn one(
 /// Where the base's packages come from.
 pub fn question(inputs: Inputs<'_>) -> Option<Question> {
     let debian = inputs.recipe.base.debian()?;
-    let base = crate::lock::LockedDebian {
-        suite: debian.suite.clone(),
-        components: debian.components.clone(),
-        requested: inputs.recipe.base.requested(inputs.architecture),
-    };
+    let base = crate::lock::LockedDebian::of(inputs.recipe, inputs.architecture)?;
     let keyring = debian.keyring.as_ref().map(|path| inputs.recipe.local(path));
     let architecture = inputs.architecture;
     Some(Question { architecture, base, mirror: debian.mirror.clone(), keyring, headers: false, prefer: None })
