@@ -249,12 +249,14 @@ impl Report {
             return Ok(());
         }
         let bad = self.table.modules.iter().filter(|row| !row.is_good()).count();
-        let what = format!(
-            "the kernel {} would not load {bad} of {} modules, and {} entries of the recipe have none for it",
-            self.table.kernel,
-            self.table.modules.len(),
-            self.missing.len()
-        );
+        let (kernel, all, missing) = (&self.table.kernel, self.table.modules.len(), self.missing.len());
+        let refused = (bad > 0).then(|| format!("would not load {bad} of {all} modules"));
+        let none = (missing > 0).then(|| {
+            let plural = if missing == 1 { "y has" } else { "ies have" };
+            format!("{missing} entr{plural} no build for it")
+        });
+        let what = [refused, none].into_iter().flatten().collect::<Vec<_>>().join("; ");
+        let what = format!("the kernel {kernel}: {what}");
         Err(Failure::new(Kind::Verification, what)
             .hint("build what is missing for this kernel, or keep the kernel back: basalt lock keeps it until --update"))
     }
