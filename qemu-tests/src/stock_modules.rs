@@ -41,6 +41,12 @@ impl StockModules {
         Facts::read(&below, bytes, Some(&self.ring)).with_context(|| below)
     }
 
+    /// With the keys of a node's owner, in PEM or DER.
+    pub fn trusting(mut self, certificate: &Path) -> Result<Self> {
+        self.ring.add(&fs::read(certificate)?)?;
+        Ok(self)
+    }
+
     /// What the modules are proven against: each as if it came in the place of the kernel's own.
     pub fn kernel(&self, one: &Facts) -> Result<Kernel> {
         let text = fs::read_to_string(&self.package.symvers)?;

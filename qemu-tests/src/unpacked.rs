@@ -15,6 +15,8 @@ use crate::tool::run;
 use crate::{Scratch, repository};
 
 const SUITE: &str = "trixie";
+/// NVIDIA's open modules are in contrib, because their firmware is not free.
+const COMPONENTS: [&str; 4] = ["main", "contrib", "non-free", "non-free-firmware"];
 
 /// A folder with the files of those packages that `wanted` picks by name among `packages` and all that they depend on. Fetched once, into
 /// the folder `name` of the target folder.
@@ -27,7 +29,7 @@ pub fn unpacked(name: &str, packages: &[&str], wanted: fn(&str) -> bool) -> Resu
     let store = Store::open(&scratch.folder("store")?)?;
     let request = Request {
         suite: SUITE.into(),
-        components: vec!["main".into()],
+        components: COMPONENTS.map(Into::into).into(),
         architecture: Architecture::Amd64,
         packages: packages.iter().map(|name| (*name).into()).collect(),
         mirror: None,

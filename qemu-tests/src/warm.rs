@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use nix::unistd::getuid;
 use serde_json::Value;
 
-use crate::{Account, Basalt, Image, Scratch, reference_image, repository};
+use crate::{Account, Basalt, Image, KernelPackage, Scratch, reference_image, repository};
 
 /// The kinds of entries of a cache.
 const KINDS: [&str; 5] = ["base", "blobs", "overlay", "ostree", "oci-layer"];
@@ -41,6 +41,15 @@ impl Warm {
     /// With a cache that has packages, base and overlays only, and shares nothing, so that it can be given to another owner.
     pub fn apart() -> Result<Self> {
         Self::with(&KINDS[..3], |from, to| fs::copy(from, to).map(drop))
+    }
+
+    /// Locks the recipe anew when its lock has another kernel than `package`, which is the archive's.
+    pub fn lock_kernel(&self, package: &KernelPackage) -> Result<()> {
+        let lock = fs::read_to_string(self.recipe.with_extension("lock"))?;
+        if !lock.contains(&format!("\"linux-image-{}\"", package.release)) {
+            self.basalt(["lock"]).arg(&self.recipe).arg("--update").run(&self.scratch)?.exits(0);
+        }
+        Ok(())
     }
 
     /// Takes the commit and its compressed layers out of the cache, so that a build makes them again.

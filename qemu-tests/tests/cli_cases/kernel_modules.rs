@@ -39,14 +39,9 @@ impl Case {
     /// The reference recipe, with the archive's kernel.
     pub fn new() -> Result<Self> {
         let (warm, package) = (Warm::new()?, kernel_package()?);
+        warm.lock_kernel(&package)?;
         let recipe = fs::read_to_string(&warm.recipe)?;
-        let case = Self { recipe, warm, package };
-        // The archive may have a newer kernel than the lock.
-        let lock = fs::read_to_string(case.warm.recipe.with_extension("lock"))?;
-        if !lock.contains(&format!("\"linux-image-{}\"", case.package.release)) {
-            case.warm.basalt(["lock"]).arg(&case.warm.recipe).arg("--update").run(&case.warm.scratch)?.exits(0);
-        }
-        Ok(case)
+        Ok(Self { recipe, warm, package })
     }
 
     /// One of the kernel's own modules, as Debian packs it: its file's name and its bytes.
