@@ -44,7 +44,9 @@ pub fn is_in_force(vm: &mut Running, args: &[String]) -> Result<()> {
 /// Somebody makes another profile active: no byte of the boot menu is another one. The agent brings the image's back, and says so.
 pub fn may_be_switched(vm: &mut Running) -> Result<()> {
     let before = vm.must(BOOT_FILES, COMMAND)?;
-    ensure!(before.lines().count() > 10 && before.contains("/etc/default/grub"), "{before}");
+    for file in ["/boot/loader.1/entries/ostree-1.conf", "/boot/grub/grub.cfg", "/vmlinuz-", "/etc/default/grub"] {
+        ensure!(before.contains(file), "no {file}:\n{before}");
+    }
     holds(
         vm,
         &[
