@@ -301,14 +301,10 @@ fn cli_our_own_image_is_a_base() -> Result<()> {
         differences(&ran)
     };
     assert_eq!(build("out/gpu-node.oci", "again")?, [""; 0]);
-    let changed = [
-        "/etc/issue.net",
-        "/usr/etc/issue.net",
-        "/usr/share/case",
-        "/usr/share/case/file",
-        "/usr/share/pixmaps",
-        "/usr/share/pixmaps/debian-logo.png",
-    ];
-    assert_eq!(build("derived:x", "above")?, changed);
+    let changed = ["/etc/issue.net", "/usr/etc/issue.net", "/usr/share/case", "/usr/share/case/file", "/usr/share/pixmaps"];
+    let found = build("derived:x", "above")?;
+    let (inside, found): (Vec<_>, Vec<_>) = found.iter().partition(|path| path.starts_with("/usr/share/pixmaps/"));
+    assert_eq!(found, changed);
+    assert!(inside.iter().any(|path| path.ends_with("/debian-logo.png")), "{inside:?}");
     Ok(())
 }
