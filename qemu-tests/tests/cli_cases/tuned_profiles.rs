@@ -206,7 +206,7 @@ fn cli_our_profiles_are_taken_by_tuned() -> Result<()> {
     let both = evaluate(&root, &folders, &names[6], &installed)?;
     assert_eq!(
         both.kernel_arguments.line.split_whitespace().collect::<Vec<_>>().join(" "),
-        "init_on_alloc=0 iommu=pt pci=realloc=off isolcpus=managed_irq,2-3 nohz=on nohz_full=2-3 rcu_nocbs=2-3 \
+        "init_on_alloc=0 iommu=pt pci=realloc=off isolcpus=managed_irq,2-3 irqaffinity=0-1 nohz=on nohz_full=2-3 rcu_nocbs=2-3 \
          tuned.non_isolcpus=00000003 systemd.cpu_affinity=0-1 default_hugepagesz=1G hugepagesz=1G hugepages=4"
     );
     // A processor that is in neither list is found by tuned on the node.
