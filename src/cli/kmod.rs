@@ -35,7 +35,7 @@ enum KmodVerb {
 #[derive(Debug, Args)]
 struct BuildArgs {
     /// A folder or tar with a Makefile or dkms.conf, or a package: a .deb file,
-    /// or the name of one in the base's archive (linux-source, r8125-dkms)
+    /// or the name of one in the base's archive (linux-source-6.12)
     #[arg(long, value_name = "DIR|DEB|PACKAGE")]
     source: PathBuf,
     /// Build this folder of the source, such as drivers/net/netdevsim
