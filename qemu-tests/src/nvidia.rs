@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::kernel::only;
 use crate::unpacked::unpacked;
 
 /// The file that the kernel's security updates outran: a function that it calls has one parameter more.
@@ -15,10 +16,7 @@ const CALL: &str = "pci_resize_resource(";
 /// The folder with the source and its `dkms.conf`. Fetched once.
 pub fn nvidia_open() -> Result<PathBuf> {
     let name = "nvidia-open-kernel-dkms";
-    let folder = unpacked(name, &[name], |package| package == "nvidia-open-kernel-dkms")?.join("usr/src");
-    let entries = fs::read_dir(&folder)?.collect::<Result<Vec<_>, _>>()?;
-    ensure!(entries.len() == 1, "{}: needed one folder, found {}", folder.display(), entries.len());
-    Ok(entries[0].path())
+    only(&unpacked(name, &[name], |package| package == "nvidia-open-kernel-dkms")?.join("usr/src"))
 }
 
 /// Writes what mends that source for Debian's kernel of today, as `diff` says it, to `to`.

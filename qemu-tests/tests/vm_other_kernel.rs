@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use basalt::failure::Kind;
 use basalt::vm::{Disk, Machine, choose_accel};
-use qemu_tests::{ModuleKey, Ran, Warm, enrolled};
+use qemu_tests::{ModuleKey, Ran, Warm, enrolled, holds};
 use serde_json::Value;
 
 const BOOT: Duration = Duration::from_secs(900);
@@ -95,15 +95,12 @@ fn vm_modules_follow_the_kernel() -> Result<()> {
     let mut vm = Machine::new(disk, choose_accel(&case.warm.cache)?).channel().uefi_variables(&variables).start()?;
     let state = vm.wait_for_boot(BOOT)?;
     ensure!(state == "running", "{state}: {}", vm.shell("systemctl --failed --no-pager; dmesg | tail", COMMAND)?.text());
-    for (script, wanted) in [
+    let rows = [
         ("uname -r", other.as_str()),
         ("cat /sys/kernel/security/lockdown", "none [integrity] confidentiality"),
         ("ls /sys/class/mdev_bus/mtty/mdev_supported_types", "mtty-1\nmtty-2"),
         ("modinfo -F vermagic mtty | cut -d' ' -f1", &other),
         ("basalt-firstboot status --wait >/dev/null && echo configured", "configured"),
-    ] {
-        let found = vm.must(script, COMMAND)?;
-        ensure!(found == wanted, "{script}\n  needed {wanted:?}\n  found  {found:?}");
-    }
-    Ok(())
+    ];
+    holds(&mut vm, COMMAND, &rows)
 }

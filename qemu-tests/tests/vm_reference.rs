@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use basalt::vm::{Disk, Machine, Network, Running, choose_accel};
-use qemu_tests::{Basalt, Image, Scratch, SshKey, free_port, manifest, reference_image, repository};
+use qemu_tests::{Basalt, Image, Scratch, SshKey, free_port, holds, manifest, reference_image, repository};
 use serde_json::Value;
 
 /// Under TCG beside others.
@@ -18,17 +18,6 @@ const PASSWORD: &str = "cases only";
 const HASH: &str = "$6$basaltcases$KTZi1JLztinywP5Syw5ANKLQ9Z6jKSnaali.oBalPAvxkafBMIdOz/LhvSYE9KGvB3gjTHOkDKKIxjnvcypYV0";
 /// The workspace has one version: the agent's is that of these cases.
 const AGENT_VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// A script and what it must print.
-type Row<'a> = (&'a str, &'a str);
-
-fn holds(vm: &mut Running, rows: &[Row<'_>]) -> Result<()> {
-    for (script, wanted) in rows {
-        let found = vm.must(script, COMMAND)?;
-        ensure!(found == *wanted, "{script}\n  needed {wanted:?}\n  found  {found:?}");
-    }
-    Ok(())
-}
 
 /// What two machines of one image must not share.
 struct Identity {
@@ -65,6 +54,7 @@ fn the_raw_disk(image: &Image) -> Result<Identity> {
 
     holds(
         &mut vm,
+        COMMAND,
         &[
             ("cat /sys/kernel/security/lockdown", "none [integrity] confidentiality"),
             // Four bytes of attributes, then the value: on.
@@ -98,6 +88,7 @@ fn the_raw_disk(image: &Image) -> Result<Identity> {
     comes_up(&mut vm).context("after a reboot")?;
     holds(
         &mut vm,
+        COMMAND,
         &[
             ("cat /etc/x /var/x", "kept\nkept"),
             ("cat /etc/machine-id", &machine_id),
@@ -128,7 +119,7 @@ fn agent_answers(vm: &mut Running, plan: &str, commit: &str) -> Result<()> {
     {
         let name = "org.basalt.FirstBoot1";
         let script = format!("busctl get-property {name} /org/basalt/FirstBoot1 {name} {property}");
-        holds(vm, &[(&script, &format!("s \"{wanted}\""))])?;
+        holds(vm, COMMAND, &[(&script, &format!("s \"{wanted}\""))])?;
     }
     let report: Value = serde_json::from_slice(&vm.read_file("/var/lib/basalt/firstboot/report.json", COMMAND)?)?;
     ensure!(report["state"] == "configured" && report["boot_id"] == boot_id.as_str(), "report.json: {report}");

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use basalt::vm::{Disk, KEY_NEXT, Machine, Running, choose_accel};
-use qemu_tests::Factory;
+use qemu_tests::{Factory, holds};
 
 /// Under TCG beside others.
 const BOOT: Duration = Duration::from_secs(900);
@@ -62,11 +62,7 @@ impl Node {
     }
 
     fn holds(&mut self, rows: &[(&str, &str)]) -> Result<()> {
-        for (script, wanted) in rows {
-            let found = self.must(script)?;
-            ensure!(found == *wanted, "{script}\n  needed {wanted:?}\n  found  {found:?}");
-        }
-        Ok(())
+        holds(&mut self.vm, COMMAND, rows)
     }
 
     /// Every boot: systemd has started all, Secure Boot is on, libostree reads its deployments, what the node wrote is there. Answers

@@ -11,23 +11,13 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use basalt::vm::Running;
+use qemu_tests::holds;
 
 use image::Drivers;
 
 /// Under TCG beside others.
 const BOOT: Duration = Duration::from_secs(900);
 const COMMAND: Duration = Duration::from_secs(400);
-
-/// A script and what it must print.
-type Row<'a> = (&'a str, &'a str);
-
-fn holds(vm: &mut Running, rows: &[Row<'_>]) -> Result<()> {
-    for (script, wanted) in rows {
-        let found = vm.must(script, COMMAND)?;
-        ensure!(found == *wanted, "{script}\n  needed {wanted:?}\n  found  {found:?}");
-    }
-    Ok(())
-}
 
 #[test]
 fn vm_modules_load_and_the_profile_is_in_force() -> Result<()> {
@@ -37,6 +27,7 @@ fn vm_modules_load_and_the_profile_is_in_force() -> Result<()> {
     ensure!(state == "running", "{state}: {}", vm.shell("systemctl --failed --no-pager; dmesg | tail -n 50", COMMAND)?.text());
     holds(
         &mut vm,
+        COMMAND,
         &[
             ("uname -r", &drivers.stock.package.release),
             ("cat /sys/kernel/security/lockdown", "none [integrity] confidentiality"),
@@ -64,6 +55,7 @@ fn early(vm: &mut Running) -> Result<()> {
 fn built_modules_load(vm: &mut Running) -> Result<()> {
     holds(
         vm,
+        COMMAND,
         &[
             ("modprobe mtty && ls /sys/class/mdev_bus/mtty/mdev_supported_types", "mtty-1\nmtty-2"),
             ("lsmod | grep -c '^mdev '", "1"),

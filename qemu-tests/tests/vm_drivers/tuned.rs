@@ -2,9 +2,10 @@
 
 use anyhow::{Result, ensure};
 use basalt::vm::Running;
+use qemu_tests::holds;
 use serde_json::Value;
 
-use crate::{COMMAND, holds};
+use crate::COMMAND;
 
 /// Everything that a switch of profiles must leave alone.
 const BOOT_FILES: &str = "{ find /boot -xdev -type f -exec sha256sum {} + ; find /boot -type l -printf '%p %l\\n'; sha256sum /etc/default/grub; } | sort";
@@ -18,6 +19,7 @@ pub fn is_in_force(vm: &mut Running, args: &[String]) -> Result<()> {
     }
     holds(
         vm,
+        COMMAND,
         &[
             (STATUS, "case (verified)"),
             ("busctl call com.redhat.tuned /Tuned com.redhat.tuned.control active_profile", "s \"case\""),
@@ -49,6 +51,7 @@ pub fn may_be_switched(vm: &mut Running) -> Result<()> {
     }
     holds(
         vm,
+        COMMAND,
         &[
             ("tuned-adm profile basalt-rdma-sriov && tuned-adm active", "Current active profile: basalt-rdma-sriov"),
             (BOOT_FILES, &before),
