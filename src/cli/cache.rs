@@ -9,12 +9,14 @@ use clap::Args;
 use super::Context;
 use crate::artefact::oci;
 use crate::commit;
+use crate::prebuild;
 
 /// Shows what the cache holds, by kind. With --gc or --clear it removes some or all of it. Everything in it can be made or fetched
 /// again, as long as the mirror still has what a lock names.
 #[derive(Debug, Args)]
 pub struct CacheArgs {
-    /// Remove commits, overlays and OCI layers that no image's last build has
+    /// Remove commits, overlays and OCI layers that no image's last build has,
+    /// and the roots that kernel modules were compiled in
     #[arg(long)]
     gc: bool,
     /// Remove everything
@@ -29,7 +31,7 @@ pub fn run(args: &CacheArgs, context: &Context) -> Result<()> {
     let pruned = match &alone {
         Some(alone) if args.gc => {
             let commits = commit::prune(&store, alone)?;
-            Some((commits, oci::prune(&store, alone, commit::objects(&store)?)?))
+            Some((commits, oci::prune(&store, alone, commit::objects(&store)?)?, prebuild::prune(&store, alone)?))
         }
         _ => None,
     };
@@ -51,8 +53,8 @@ pub fn run(args: &CacheArgs, context: &Context) -> Result<()> {
     if args.clear {
         lines += "all removed\n";
     }
-    if let Some((commit::Pruned { objects, overlays, bytes }, (layers, compressed))) = pruned {
-        let bytes = (bytes + compressed) >> 20;
+    if let Some((commit::Pruned { objects, overlays, bytes }, (layers, compressed), roots)) = pruned {
+        let bytes = (bytes + compressed + roots) >> 20;
         lines += &format!("removed {objects} files of old commits, {overlays} overlays and {layers} OCI layers, {bytes} MiB\n");
     }
     super::print(&lines)

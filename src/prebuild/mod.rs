@@ -22,6 +22,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+pub use chroot::prune;
 pub use environment::Kernel;
 pub use image::Image;
 pub use source::{Source, Wanted};
