@@ -10,7 +10,7 @@ mod kernel;
 mod profiles;
 
 pub use disks::{ext4, fat, gpt, qcow2};
-pub use kernel::{certificate, initramfs, kernel_image, kernel_module, module_signature, modules_index, symvers};
+pub use kernel::{certificate, initramfs, kernel_image, kernel_module, module_signature, modules_index, symvers, uefi_variables};
 pub use profiles::tuned_profile;
 
 use std::fs::File;
@@ -39,7 +39,7 @@ use crate::draft;
 pub type Reader = fn(&[u8]) -> bool;
 
 /// All of them, by the name of their corpus.
-pub const ALL: [(&str, Reader); 25] = [
+pub const ALL: [(&str, Reader); 26] = [
     ("recipe", recipe),
     ("lock", lock),
     ("plan", plan),
@@ -60,6 +60,7 @@ pub const ALL: [(&str, Reader); 25] = [
     ("kernel_module", kernel_module),
     ("module_signature", module_signature),
     ("symvers", symvers),
+    ("uefi_variables", uefi_variables),
     ("kernel_image", kernel_image),
     ("initramfs", initramfs),
     ("certificate", certificate),

@@ -1,5 +1,6 @@
 //! The virtual machine that `boot` and `test` share.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -7,6 +8,7 @@ use clap::Args;
 
 use crate::artefact::manifest;
 use crate::failure::{Failure, Kind};
+use crate::kmod::keyring;
 use crate::recipe::names;
 use crate::store::Store;
 use crate::vm::{self, Bus, Disk, Machine, SectorSize, SecureBoot, Writes};
@@ -27,6 +29,10 @@ pub struct MachineArgs {
     /// them: with keys that a node's owner enrolled. They are not changed
     #[arg(long, value_name = "FILE")]
     uefi_variables: Option<PathBuf>,
+    /// Boot as if the machine's owner had enrolled this certificate (MOK, DER
+    /// or PEM): its kernel loads the modules that are signed by its key
+    #[arg(long, value_name = "FILE", conflicts_with = "no_secure_boot")]
+    mok: Vec<PathBuf>,
     /// Where the guest sees the disk: virtio, nvme or sata
     #[arg(long, value_name = "BUS", default_value = "virtio", value_parser = bus)]
     bus: Bus,
@@ -80,12 +86,22 @@ impl MachineArgs {
         let disk = Disk { bus: self.bus, writes, sector_size, size, ..Disk::new(disk) };
         let secure_boot = if self.no_secure_boot { SecureBoot::Off } else { SecureBoot::On };
         let accel = vm::choose_accel(store.root())?;
+        let owner_keys = self.mok.iter().map(|path| owner_key(path)).collect::<Result<Vec<_>>>()?;
         let machine = Machine::new(disk, accel).memory_mib(self.memory).cpus(self.cpus).secure_boot(secure_boot);
+        let machine = machine.owner_keys(owner_keys);
         Ok(match &self.uefi_variables {
             Some(variables) => machine.uefi_variables(variables),
             None => machine,
         })
     }
+}
+
+/// The certificate in the file `path`, in DER.
+pub fn owner_key(path: &Path) -> Result<Vec<u8>> {
+    let bytes = fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+    let der = keyring::der(&bytes);
+    Ok(der
+        .map_err(|bad| Failure::new(Kind::Input, format!("{}: {bad}", path.display())).hint("openssl x509 shows certificates"))?)
 }
 
 /// As the manifest beside the disk says; 512 where there is none.

@@ -1,17 +1,19 @@
 //! `basalt test`: boots an artefact and runs the checks of its recipe.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Args;
 
-use super::machine::MachineArgs;
+use super::machine::{self, MachineArgs};
 use super::signer::ModuleSignerArgs;
 use super::{Context, input};
 use crate::artefact;
 use crate::failure::{Failure, Kind};
 use crate::host::folder;
+use crate::layer::kernel_modules::Proven;
 use crate::pipeline;
 use crate::plan::{Check, Format, Plan};
 use crate::progress::{Stage, Unit};
@@ -24,7 +26,8 @@ const BOOT: Duration = Duration::from_secs(600);
 const CHECK: Duration = Duration::from_secs(300);
 
 /// Boots an artefact in QEMU with UEFI and Secure Boot and runs checks in it. Given a recipe or a plan, builds it first. The image is
-/// not changed: the way in is a systemd credential. Fails with exit code 6 when a check does.
+/// not changed: the way in is a systemd credential. The machine's owner has enrolled the keys that a recipe names as kernel.module-keys.
+/// Fails with exit code 6 when a check does.
 #[derive(Debug, Args)]
 pub struct TestArgs {
     #[command(flatten)]
@@ -51,16 +54,18 @@ pub struct TestArgs {
 pub fn run(args: &TestArgs, context: &Context) -> Result<()> {
     let store = context.store()?;
     let is_source = args.input.path.extension().is_some_and(|extension| extension == "toml" || extension == "json");
-    let (disk, checks) = if is_source {
+    let (disk, checks, owner_keys) = if is_source {
         folder::need(&args.out, "choose another folder with --out")?;
         let plan = input::plan(&args.input, context, &store)?;
         let disk = build(&plan, args, context, &store).map_err(|error| input::placed(error, &args.input))?;
-        (disk, plan.checks)
+        let keys = plan.kernel_modules().into_iter().flat_map(|modules| &modules.keys);
+        let keys = keys.map(|key| machine::owner_key(&store.blob_path(&key.sha256))).collect::<Result<Vec<_>>>()?;
+        (disk, plan.checks, keys)
     } else {
         let checks = args.recipe.as_deref().map(recipe::load).transpose()?.map(|recipe| recipe.checks);
-        (args.input.path.clone(), checks.unwrap_or_else(default_checks))
+        (args.input.path.clone(), checks.unwrap_or_else(default_checks), Vec::new())
     };
-    let machine = args.machine.machine(&disk, Writes::Discarded, &store)?.channel();
+    let machine = args.machine.machine(&disk, Writes::Discarded, &store)?.owner_keys(owner_keys).channel();
     let started = Instant::now();
     let stage = Stage::start(&*context.sink, "boot", disk.display().to_string(), None, Unit::None);
     let mut guest = machine.start()?;
@@ -138,6 +143,17 @@ fn property(json: &str) -> String {
     value.and_then(|value| Some(value.get("data")?.as_str()?.to_owned())).unwrap_or_else(|| "does not answer".to_owned())
 }
 
+/// Kernel modules that others built, and whose signatures they have.
+fn modules(modules: &[Proven]) -> String {
+    let signers: BTreeSet<_> = modules.iter().filter_map(|module| module.signed_by.as_deref()).collect();
+    let signed = if signers.is_empty() {
+        String::new()
+    } else {
+        format!(", signed by {}", signers.into_iter().collect::<Vec<_>>().join("; "))
+    };
+    format!("{} proven to fit the kernel{signed}", modules.len())
+}
+
 /// What was booted, as the guest itself tells it.
 fn screen(guest: &mut Running, disk: &Path, seconds: u64) -> Result<String> {
     let mut ask = |script: &str| guest.must(script, CHECK);
@@ -152,6 +168,9 @@ fn screen(guest: &mut Running, disk: &Path, seconds: u64) -> Result<String> {
     rows.push(("booted in", format!("{seconds} s, in QEMU")));
     let folder = disk.parent().unwrap_or(Path::new("."));
     if let Some(manifest) = artefact::manifest::read(folder)? {
+        if !manifest.kernel_modules.is_empty() {
+            rows.push(("modules", modules(&manifest.kernel_modules)));
+        }
         rows.push(("plan", manifest.plan.to_string()));
         for artefact in &manifest.artefacts {
             rows.push(("artefact", folder.join(&artefact.file).display().to_string()));

@@ -20,3 +20,4 @@ pub mod oci;
 pub mod packed;
 pub mod qcow2;
 pub mod symvers;
+pub mod uefi_variables;

@@ -37,6 +37,22 @@ pub enum Signed {
 #[error("no certificate whose key a kernel could use: {0}")]
 pub struct BadCertificate(pub String);
 
+fn certificate(bytes: &[u8]) -> Result<Certificate, BadCertificate> {
+    let read = match bytes.starts_with(b"-----BEGIN") {
+        true => Certificate::from_pem(bytes),
+        false => Certificate::from_der(bytes),
+    };
+    read.map_err(|error| BadCertificate(error.to_string()))
+}
+
+/// A certificate in DER or PEM, as firmware keeps it: in DER.
+///
+/// # Errors
+/// No X.509 certificate.
+pub fn der(bytes: &[u8]) -> Result<Vec<u8>, BadCertificate> {
+    certificate(bytes)?.to_der().map_err(|error| BadCertificate(error.to_string()))
+}
+
 /// A key that may sign modules.
 #[derive(Clone, Debug)]
 pub struct Key {
@@ -82,10 +98,7 @@ impl Keyring {
     /// No X.509 certificate, or one whose key is neither RSA nor ECDSA on P-256 or P-384.
     pub fn add(&mut self, bytes: &[u8]) -> Result<(), BadCertificate> {
         let bad = |error: x509_cert::der::Error| BadCertificate(error.to_string());
-        let certificate = match bytes.starts_with(b"-----BEGIN") {
-            true => Certificate::from_pem(bytes).map_err(bad)?,
-            false => Certificate::from_der(bytes).map_err(bad)?,
-        };
+        let certificate = certificate(bytes)?;
         let body = certificate.tbs_certificate();
         let identifier = body.get_extension::<SubjectKeyIdentifier>().map_err(bad)?;
         self.keys.push(Key {

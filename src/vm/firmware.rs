@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::failure::{Failure, Kind};
+use crate::format::uefi_variables;
 
 /// Whether the firmware starts only what is signed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,15 +53,19 @@ impl Firmware {
             })
     }
 
-    /// Makes a machine's own copy of the variables, unless it has one.
-    pub(super) fn copy_variables(&self, to: &Path) -> Result<(), Failure> {
+    /// Makes a machine's own copy of the variables, in which its owner trusts `certificates` (DER), unless it has one.
+    pub(super) fn copy_variables(&self, certificates: &[Vec<u8>], to: &Path) -> Result<(), Failure> {
         if to.exists() {
             return Ok(());
         }
+        let failed = |error| Failure::new(Kind::Failed, format!("{}: cannot be copied: {error}", self.variables.display()));
         // Read and written, not copied: the copy must be writable whatever the mode of the original is.
-        fs::read(&self.variables)
-            .and_then(|bytes| fs::write(to, bytes))
-            .map_err(|error| Failure::new(Kind::Failed, format!("{}: cannot be copied: {error}", self.variables.display())))
+        let mut bytes = fs::read(&self.variables).map_err(failed)?;
+        uefi_variables::enrol(&mut bytes, certificates).map_err(|bad| {
+            let what = format!("{}: a certificate cannot be enrolled: {bad}", self.variables.display());
+            Failure::new(Kind::Input, what).hint("begin with variables as they come with OVMF")
+        })?;
+        fs::write(to, bytes).map_err(failed)
     }
 }
 
@@ -74,11 +79,22 @@ mod tests {
             let firmware = Firmware::find(secure_boot).unwrap();
             let folder = tempfile::tempdir().unwrap();
             let copy = folder.path().join("variables");
-            firmware.copy_variables(&copy).unwrap();
+            firmware.copy_variables(&[], &copy).unwrap();
             fs::write(&copy, "changed").unwrap();
-            firmware.copy_variables(&copy).unwrap();
+            firmware.copy_variables(&[], &copy).unwrap();
             assert_eq!(fs::read(&copy).unwrap(), b"changed", "the machine's own copy stays");
         }
+    }
+
+    #[test]
+    fn an_owner_trusts_certificates_beside_those_of_the_firmware() {
+        let firmware = Firmware::find(SecureBoot::On).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let copy = folder.path().join("variables");
+        firmware.copy_variables(&[b"certificate".to_vec()], &copy).unwrap();
+        let bytes = fs::read(&copy).unwrap();
+        assert!(uefi_variables::owners(&bytes).unwrap().unwrap().ends_with(b"certificate"));
+        assert_eq!(uefi_variables::owners(&fs::read(&firmware.variables).unwrap()).unwrap(), None);
     }
 
     #[test]

@@ -102,6 +102,7 @@ pub struct Machine {
     pub(super) data: Vec<(String, PathBuf)>,
     pub(super) secure_boot: SecureBoot,
     pub(super) uefi_variables: Option<PathBuf>,
+    pub(super) owner_keys: Vec<Vec<u8>>,
     pub(super) accel: Accel,
     pub(super) memory_mib: u32,
     pub(super) cpus: u32,
@@ -123,6 +124,7 @@ impl Machine {
             data: Vec::new(),
             secure_boot: SecureBoot::default(),
             uefi_variables: None,
+            owner_keys: Vec::new(),
             accel,
             memory_mib: 2048,
             cpus: 2,
@@ -145,6 +147,13 @@ impl Machine {
     #[must_use]
     pub fn uefi_variables(mut self, path: &Path) -> Self {
         self.uefi_variables = Some(path.to_owned());
+        self
+    }
+
+    /// Its owner trusts these certificates (DER), too, as if mokutil and a person at its console had enrolled them (MOK).
+    #[must_use]
+    pub fn owner_keys(mut self, certificates: impl IntoIterator<Item = Vec<u8>>) -> Self {
+        self.owner_keys.extend(certificates);
         self
     }
 

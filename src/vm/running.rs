@@ -113,7 +113,7 @@ fn io_failure(path: &Path, error: &io::Error) -> Failure {
 
 impl Live {
     fn start(machine: &Machine, files: &Files) -> Result<Self, Failure> {
-        files.firmware.copy_variables(&files.variables())?;
+        files.firmware.copy_variables(&machine.owner_keys, &files.variables())?;
         let listen = |name| listen(&files.folder.join(name));
         let (console, channel, qmp) = (listen(arguments::CONSOLE)?, listen(arguments::CHANNEL)?, listen(arguments::QMP)?);
         let mut arguments: Vec<OsString> = arguments::arguments(machine, files);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use basalt::format::initramfs::Initramfs;
 use basalt::format::modules_index::{Index, Layout, Module, ModulePath, SearchOrder, Trie};
-use basalt::format::{cpio, kernel_image, module, symvers};
+use basalt::format::{cpio, kernel_image, module, symvers, uefi_variables};
 use basalt::kmod::signing::{Certificate, Hash};
 use basalt::kmod::{Facts, Keyring, Signed};
 
@@ -89,6 +89,19 @@ pub fn symvers(bytes: &[u8]) -> bool {
     };
     let written: String = symbols.iter().map(line).collect();
     assert_eq!(symvers::parse(&written).expect("what was read can be written"), symbols);
+    true
+}
+
+/// Variables of OVMF: a certificate that is enrolled is the last of the owner's, and nothing but the list's place changes.
+pub fn uefi_variables(bytes: &[u8]) -> bool {
+    let mut changed = bytes.to_vec();
+    let Ok(before) = uefi_variables::owners(bytes) else { return false };
+    if uefi_variables::enrol(&mut changed, &[b"certificate".to_vec()]).is_err() {
+        return false;
+    }
+    let after = uefi_variables::owners(&changed).expect("our own variables").expect("our own list");
+    assert!(after.starts_with(before.unwrap_or_default()) && after.ends_with(b"certificate"));
+    assert_eq!(changed.len(), bytes.len());
     true
 }
 
