@@ -2,17 +2,27 @@
 # Both install what is missing first (apt; says what and why) and need Rust.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-RECIPE ?= image-recipes/gpu-node.toml
+REFERENCE := image-recipes/gpu-node.toml
+RECIPE ?= $(REFERENCE)
+# Signs the kernel modules of the reference image; made when it is not there.
+MODULE_KEY ?= $(or $(XDG_CONFIG_HOME),$(HOME)/.config)/basalt/modules.key
 OUT ?= out
 # Not target/release: cargo puts its own build of the agent there.
 BIN := target/bin
 BASALT := $(BIN)/basalt
 
-.PHONY: image test soak bench fuzz container programs builder agent client packages lint unit cli vm cases clean
+# Another recipe says by itself where its modules come from, and who signs them.
+DRIVERS := $(if $(filter $(REFERENCE),$(RECIPE)),drivers)
+SIGNED := $(if $(DRIVERS),--module-key $(MODULE_KEY))
 
-image: programs
-	$(BASALT) build $(RECIPE) --out $(OUT)
-	$(BASALT) test $(RECIPE) --out $(OUT) --summary
+.PHONY: image drivers test soak bench fuzz container programs builder agent client packages lint unit cli vm cases clean
+
+image: programs $(DRIVERS)
+	$(BASALT) build $(RECIPE) $(SIGNED) --out $(OUT)
+	$(BASALT) test $(RECIPE) $(SIGNED) --out $(OUT) --summary
+
+drivers: programs
+	image-recipes/drivers/build.sh $(MODULE_KEY)
 
 # Always the whole workspace: which features a dependency has follows from who is built, and others would compile it again.
 # Three target folders, side by side: each build ends with minutes that keep one processor busy.

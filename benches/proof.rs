@@ -54,7 +54,7 @@ impl Bench {
     fn new(work: &Path) -> Result<Self> {
         let recipe = work.join("bench.toml");
         run(Command::new("cp").args(["-r", "image-recipes"]).arg(work.join("recipes")))?;
-        let text = "name = \"bench\"\nversion = \"1\"\ninclude = [\"recipes/gpu-node.toml\"]\n[[kernel-module]]\nname = \"none\"\npath = \"modules\"\n";
+        let text = "name = \"bench\"\nversion = \"1\"\ninclude = [\"recipes/gpu-node-stock.toml\"]\n[[kernel-module]]\nname = \"none\"\npath = \"modules\"\n";
         fs::create_dir(work.join("modules"))?;
         fs::write(work.join("modules/none.ko"), "")?;
         fs::write(&recipe, text)?;

@@ -61,7 +61,8 @@ impl Bench {
     fn prepare(&self) -> Result<()> {
         copy_tree(Path::new("image-recipes"), &self.work.join("recipes"))?;
         fs::create_dir_all(self.work.join("overlay/usr/share/bench"))?;
-        let text = "name = \"bench\"\nversion = \"1\"\ninclude = [\"recipes/gpu-node.toml\"]\n[[overlay]]\npath = \"overlay\"\n";
+        let text =
+            "name = \"bench\"\nversion = \"1\"\ninclude = [\"recipes/gpu-node-stock.toml\"]\n[[overlay]]\npath = \"overlay\"\n";
         fs::write(self.work.join("bench.toml"), text)?;
         let default = basalt::store::Store::default_root()?;
         run(self.basalt(&default).args(["vendor"]).arg(self.recipe()).arg(self.work.join("vendor")))?;

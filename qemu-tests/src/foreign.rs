@@ -78,7 +78,7 @@ pub struct Foreign {
 /// there: both can be made at the same time.
 pub fn foreign_base() -> Result<Foreign> {
     let (scratch, cache) = (Scratch::new()?, shared_cache());
-    let recipe = scratch.copy(&repository().join("image-recipes"))?.join("gpu-node.toml");
+    let recipe = scratch.copy(&repository().join("image-recipes"))?.join("gpu-node-stock.toml");
     let mut text = fs::read_to_string(&recipe)?;
     for (from, to) in LEFT_OUT.map(|part| (part, "")).into_iter().chain([POLICY]) {
         ensure!(text.contains(from), "the reference recipe has no {from:?} to change");

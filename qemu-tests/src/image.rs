@@ -20,14 +20,14 @@ pub struct Image {
     pub cache: PathBuf,
 }
 
-const RECIPE: &str = "image-recipes/gpu-node.toml";
+const RECIPE: &str = "image-recipes/gpu-node-stock.toml";
 
 /// The cache that it is built with, there or not: packages and bases for cases that need no image.
 pub fn shared_cache() -> PathBuf {
     std::env::var_os("BASALT_CACHE").map_or_else(|| repository().join("target/reference-image/cache"), PathBuf::from)
 }
 
-/// Builds `image-recipes/gpu-node.toml` (raw, qcow2 and OCI), or has the builder verify that it is built: an unchanged plan does nothing
+/// Builds `image-recipes/gpu-node-stock.toml` (raw, qcow2 and OCI), or has the builder verify that it is built: an unchanged plan does nothing
 /// else. Another case that comes here meanwhile waits.
 pub fn reference_image() -> Result<Image> {
     let folder = repository().join("target/reference-image");

@@ -37,7 +37,7 @@ pub fn kernel_package() -> Result<KernelPackage> {
 }
 
 /// The one entry of a folder.
-pub(crate) fn only(folder: &Path) -> Result<PathBuf> {
+fn only(folder: &Path) -> Result<PathBuf> {
     let entries = fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
     ensure!(entries.len() == 1, "{}: needed one entry, found {}", folder.display(), entries.len());
     Ok(entries[0].path())

@@ -32,7 +32,7 @@ impl ModuleKey {
     /// A key of the kind `kind` of [`KEYS`], with files in the folder of this name of `scratch`.
     pub fn new(scratch: &Scratch, kind: &str) -> Result<Self> {
         let folder = scratch.folder(&format!("key-{kind}"))?;
-        let (key, certificate) = (folder.join("key.pem"), folder.join("certificate.pem"));
+        let (key, certificate) = (folder.join("key.pem"), folder.join("key.crt"));
         let (_, arguments) = KEYS.into_iter().find(|(name, _)| *name == kind).context("no such kind of key")?;
         let mut command = Command::new("openssl");
         command.args(["req", "-x509", "-nodes", "-days", "9999", "-subj", "/O=Example/CN=module signing"]).args(arguments);

@@ -64,7 +64,7 @@ impl Warm {
     fn with(kinds: &[&str], place: fn(&Path, &Path) -> io::Result<()>) -> Result<Self> {
         let image = reference()?;
         let scratch = Scratch::new()?;
-        let recipe = scratch.copy(&repository().join("image-recipes"))?.join("gpu-node.toml");
+        let recipe = scratch.copy(&repository().join("image-recipes"))?.join("gpu-node-stock.toml");
         let cache = scratch.folder("cache")?;
         for kind in kinds {
             let from = image.cache.join(kind);

@@ -109,8 +109,8 @@ impl Run<'_> {
         let recipes = warm.recipe.parent().context("a folder of recipes")?.display().to_string();
         let project = self.project.display().to_string();
         self.sh(&format!(
-            "mkdir -p '{project}/.cache' && cp -r '{recipes}/fragments' '{project}' && cp '{recipes}/gpu-node.toml' \
-             '{project}/my-node.toml' && cp '{recipes}/gpu-node.lock' '{project}/my-node.lock' && mv '{}' '{project}/.cache/basalt'",
+            "mkdir -p '{project}/.cache' && cp -r '{recipes}/fragments' '{project}' && cp '{recipes}/gpu-node-stock.toml' \
+             '{project}/my-node.toml' && cp '{recipes}/gpu-node-stock.lock' '{project}/my-node.lock' && mv '{}' '{project}/.cache/basalt'",
             cache.display(),
         ))
     }

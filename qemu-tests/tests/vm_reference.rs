@@ -153,7 +153,7 @@ fn login_by_console(vm: &mut Running) -> Result<()> {
 /// A machine of the same image has an id and a filesystem of its own, and passes the recipe's own checks.
 fn the_qcow2_is_another_machine(image: &Image, first: &Identity) -> Result<()> {
     let scratch = Scratch::new()?;
-    let recipe = scratch.copy(&repository().join("image-recipes"))?.join("gpu-node.toml");
+    let recipe = scratch.copy(&repository().join("image-recipes"))?.join("gpu-node-stock.toml");
     let Identity { machine_id, root_uuid } = first;
     let more = format!(
         r#"

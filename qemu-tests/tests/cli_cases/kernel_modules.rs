@@ -235,7 +235,7 @@ fn cli_kernel_modules_mistakes_in_the_recipe_are_told_with_their_place() -> Resu
         (7, "kernel-module.allow: needed one of machine, vermagic,"),
         (8, "kernel-module.load: needed a kernel module's name"),
     ] {
-        let place = format!("gpu-node.toml:{}:", lines + line);
+        let place = format!("gpu-node-stock.toml:{}:", lines + line);
         let told = ran.stderr.lines().chain(ran.stdout.lines()).any(|told| told.contains(&place) && told.contains(words));
         ensure!(told, "{place} {words}\n{}{}", ran.stdout, ran.stderr);
     }

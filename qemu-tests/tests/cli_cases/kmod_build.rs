@@ -62,7 +62,7 @@ fn cli_kmod_build_makes_modules_that_fit_the_recipe() -> Result<()> {
     let case = Case::new()?;
     let source = case.mtty("mtty", |text| text)?;
     // Nothing is pinned yet.
-    case.build(&source, &["--offline"])?.exits(INPUT).says("gpu-node.kmod.lock: needs the archive's list of packages");
+    case.build(&source, &["--offline"])?.exits(INPUT).says("gpu-node-stock.kmod.lock: needs the archive's list of packages");
     let first = result(&case.build(&source, &["--json"])?.exits(0))?;
     ensure!(first["cached"] == false && first["modules"][0]["name"] == "mtty", "{first}");
     let again = result(&case.build(&source, &["--json", "--offline", "--locked"])?.exits(0))?;

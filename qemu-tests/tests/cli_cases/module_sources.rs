@@ -106,7 +106,7 @@ fn cli_module_images_bring_what_a_folder_brings() -> Result<()> {
     let from =
         format!("namespace = \"drivers\"\nfrom = \"{}/$MOD_NAMESPACE/${{MOD_NAME}}:${{KERNEL_FULL_VERSION}}\"", registry.host);
     let ran = build(&case, &from, &known)?.exits(FAILED).says("it wants a login").says("kernel module sampler, for the kernel ");
-    ensure!(ran.stderr.contains("gpu-node.toml:"), "no place is told: {}", ran.stderr);
+    ensure!(ran.stderr.contains("gpu-node-stock.toml:"), "no place is told: {}", ran.stderr);
     ensure!(built(&case, build(&case, &from, &all)?)? == wanted, "the registry's image brings something else");
     let pinned = lock(&case)?;
     let digest = registry.inspect(&format!("drivers/sampler:{tag}"))?;
@@ -146,7 +146,7 @@ fn cli_module_images_are_chosen_by_the_kernel() -> Result<()> {
     build(&case, other, &[])?
         .exits(VERIFICATION)
         .says("kernel module sampler: no mapping is for the kernel")
-        .says("gpu-node.toml:");
+        .says("gpu-node-stock.toml:");
     let ran = build(&case, "from = \"oci:images:v-${KERNEL_FULL_VERSION}\"", &[])?;
     ran.exits(INPUT).says(&format!("needed an image with the tag \"v-{tag}\", found {tag}")).says("next: ");
     // KMM's dirName.
@@ -162,7 +162,7 @@ fn cli_module_images_are_chosen_by_the_kernel() -> Result<()> {
         ("from = \"localhost:9/a:1\"\npath = \"modules\"", "found path, from"),
         ("kernel-mappings = [{ regexp = '.', deb = \"a.deb\", path = \"modules\" }]", "found path, deb"),
     ] {
-        build(&case, source, &[])?.exits(INVALID).says(words).says("gpu-node.toml:");
+        build(&case, source, &[])?.exits(INVALID).says(words).says("gpu-node-stock.toml:");
     }
     Ok(())
 }
@@ -194,7 +194,7 @@ fn cli_modules_of_a_package_are_those_of_a_folder() -> Result<()> {
 
     // The archive's packages with modules are the kernel's own: proven in the place of themselves. Its headers have none.
     let headers = build(&case, "packages = [\"linux-headers-${KERNEL_FULL_VERSION}\"]", &[])?;
-    headers.exits(VERIFICATION).says("needed modules (*.ko").says("found none").says("gpu-node.toml:");
+    headers.exits(VERIFICATION).says("needed modules (*.ko").says("found none").says("gpu-node-stock.toml:");
     ensure!(lock(&case)?.contains("module-package]]\nname = \"linux-headers-"), "{}", lock(&case)?);
     let source = "packages = [\"linux-image-${KERNEL_FULL_VERSION}\"]\nallow = [\"firmware\"]";
     let text = entry(source).replace("in-tree-modules-to-remove = [\"act_sample\"]\n", "");

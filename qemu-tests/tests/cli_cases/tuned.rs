@@ -12,7 +12,7 @@ use serde_json::Value;
 
 const INVALID: i32 = Kind::Invalid.exit_code() as i32;
 /// Beside the reference recipe, which it includes.
-const RECIPE: &str = r#"include = ["gpu-node.toml"]
+const RECIPE: &str = r#"include = ["gpu-node-stock.toml"]
 
 [kernel]
 args = ["case.recipe"]

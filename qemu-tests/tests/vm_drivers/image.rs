@@ -2,20 +2,21 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use basalt::vm::{Disk, Machine, Running, choose_accel};
-use qemu_tests::{Basalt, ModuleKey, StockModules, Warm, enrolled, nvidia_open, nvidia_patch, shared_cache};
+use qemu_tests::{Basalt, ModuleKey, StockModules, Warm, enrolled, shared_cache};
 use serde_json::Value;
 
 use crate::altered::{Altered, altered};
 
-/// Of the suite's kernel.
-const SERIES: &str = "6.12";
+/// NVIDIA's modules, on a busy machine.
+const BUILDS: Duration = Duration::from_secs(2400);
 /// Where the altered modules lie in the image: nothing looks for modules there.
 pub const FORCED: &str = "/usr/share/case";
-/// Beside the recipe with drivers, which it includes.
-const RECIPE: &str = r#"include = ["gpu-node-drivers.toml"]
+/// The reference image, and what the case has beside it.
+const RECIPE: &str = r#"include = ["gpu-node.toml"]
 
 [[kernel-module]]
 name = "sampler"
@@ -59,23 +60,12 @@ impl Drivers {
         let key = ModuleKey::new(&warm.scratch, "rsa")?;
         let stock = StockModules::new()?.trusting(&key.certificate)?;
         warm.lock_kernel(&stock.package)?;
-        let beside = |name: &str| drivers(&warm).with_file_name(name);
+        let beside = |name: &str| warm.recipe.with_file_name(name);
         // The same packages.
-        for recipe in ["gpu-node-drivers", "case"] {
+        for recipe in ["gpu-node", "case"] {
             fs::copy(warm.recipe.with_extension("lock"), beside(&format!("{recipe}.lock")))?;
         }
-        fs::create_dir(beside("modules"))?;
-        fs::copy(&key.certificate, beside("modules/module.pem"))?;
-        let patch = warm.scratch.path().join("nvidia.patch");
-        nvidia_patch(&nvidia_open()?, &patch)?;
-        let patch = patch.display().to_string();
-        let kernel_source = format!("linux-source-{SERIES}");
-        let of_kernel = |name, folder, make| -> Result<()> {
-            kmod_build(&warm, &["--source", &kernel_source, "--folder", folder, "--name", name, "--make", make])
-        };
-        of_kernel("mtty", "samples/vfio-mdev", "CONFIG_SAMPLE_VFIO_MDEV_MTTY=m")?;
-        of_kernel("netdevsim", "drivers/net/netdevsim", "CONFIG_NETDEVSIM=m")?;
-        kmod_build(&warm, &["--source", "nvidia-open-kernel-dkms", "--component", "contrib", "--patch", &patch])?;
+        build_drivers(&warm, &key)?;
 
         let path = stock.paths.iter().find(|path| path.display().to_string().contains("/act_sample.ko")).context("act_sample")?;
         fs::create_dir(beside("sampler"))?;
@@ -113,16 +103,13 @@ impl Drivers {
     }
 }
 
-/// The recipe with drivers.
-fn drivers(warm: &Warm) -> PathBuf {
-    warm.recipe.with_file_name("drivers").join("gpu-node-drivers.toml")
-}
-
-/// NVIDIA's take minutes: they are built once, in the cache of the reference image.
-fn kmod_build(warm: &Warm, args: &[&str]) -> Result<()> {
-    let recipe = drivers(warm);
-    let build = Basalt::new(["kmod", "build", "--kernel"]).cache(&shared_cache()).arg(&recipe);
-    let ran = build.arg("--out").arg(recipe.with_file_name("modules")).args(args).run(&warm.scratch)?.exits(0);
-    println!("{}", ran.stdout);
+/// What `make image` does first. NVIDIA's take minutes: they are built once, in the cache of the reference image.
+fn build_drivers(warm: &Warm, key: &ModuleKey) -> Result<()> {
+    let script = warm.recipe.with_file_name("drivers/build.sh");
+    let run = Basalt::new([script, key.key.clone()])
+        .under(["bash", "-c", "BASALT=$0 exec \"$@\""])
+        .cache(&shared_cache())
+        .limit(BUILDS);
+    println!("{}", run.run(&warm.scratch)?.exits(0).stdout);
     Ok(())
 }

@@ -19,7 +19,7 @@ fn locked(lock: &mut Section) -> &mut LockedDebian {
 
 fn reference() -> (Recipe, Section) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("image-recipes");
-    let recipe = crate::recipe::load(&folder.join("gpu-node.toml")).unwrap();
+    let recipe = crate::recipe::load(&folder.join("gpu-node-stock.toml")).unwrap();
     let text = fs::read_to_string(folder.join("golden/gpu-node.fixture.lock")).unwrap();
     let mut lock = Lock::parse(&text).unwrap_or_else(|bad| panic!("gpu-node.fixture.lock:{bad}"));
     (recipe, lock.architecture.remove(&Architecture::Amd64).unwrap())
