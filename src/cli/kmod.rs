@@ -276,7 +276,7 @@ fn pin_source(args: &BuildArgs, question: &debian::Request, context: &Context, s
     let mut components = question.components.clone();
     components.extend(args.component.iter().filter(|name| !question.components.contains(name)).cloned());
     let request = debian::Request { packages: vec![wanted.clone()], components, ..question.clone() };
-    let found = debian::named(&request, store, &*context.sink)?;
+    let found = debian::named(&request, store, &*context.sink).map_err(|error| unknown(error, &wanted))?;
     let package = found.into_iter().find(|package| package.name == name).context("another package came")?;
     section.module_packages.push(package.clone());
     section.sort();
@@ -284,6 +284,18 @@ fn pin_source(args: &BuildArgs, question: &debian::Request, context: &Context, s
     let message = format!("{}: {} {} is pinned there", path.display(), package.name, package.version);
     context.sink.event(Event::Note { message });
     Ok(package)
+}
+
+/// A name that nothing here has was looked for in the archive: perhaps a folder was meant.
+fn unknown(error: anyhow::Error, wanted: &str) -> anyhow::Error {
+    match error.downcast::<Failure>() {
+        Ok(failure) if failure.kind == Kind::Invalid || failure.kind == Kind::Input => {
+            let what = format!("--source: nothing here is called {wanted}, and as a package: {}", failure.what);
+            Failure::new(failure.kind, what).hint("name a folder, a tar, a .deb, or a package; --component looks further").into()
+        }
+        Ok(failure) => failure.into(),
+        Err(error) => error,
+    }
 }
 
 impl KernelArgs {
