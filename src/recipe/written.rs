@@ -201,7 +201,8 @@ pub struct KernelModule {
     pub load_early: Vec<Placed<String>>,
     /// Signs these modules anew. Without it: they keep the signatures that they have.
     pub sign: Option<ModuleSign>,
-    /// How they lie in the image: `none`, `gz`, `xz` or `zst`. Without it: as the kernel's own.
+    /// How they lie in the image: `none`, `xz`, `zst`, or `gz`, which the modprobe of Debian does not read. Without it: as the
+    /// kernel's own.
     pub compress: Option<Placed<Packing>>,
     /// Parameters by module: `{ nvidia = "NVreg_EnableGpuFirmware=1" }`.
     #[serde(default)]
