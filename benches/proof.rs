@@ -1,7 +1,8 @@
 //! The second part of `make bench`: how fast kernel modules are proven next to `modinfo`, which reads the same files in one process and proves
 //! nothing. One run on one machine, warm, alternating; medians.
 //!
-//! Modules: the first thousand of the reference recipe's kernel, as Debian packs them, by xz.
+//! Modules: the first thousand of the reference recipe's kernel, as Debian packs them, by xz. Then one module of an image changes, and the new
+//! disk is made next to `cp --sparse=always` of it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -37,6 +38,8 @@ fn main() -> Result<()> {
         let ours = median(times);
         println!("| {what} | {ours:.2} s | {peer:.2} s (modinfo) | {:.2} | {bar} |", ours / peer);
     }
+    let (ours, peer) = bench.changed(work.path())?;
+    println!("| one kernel module changed, raw | {ours:.2} s | {peer:.2} s (cp) | {:.2} | 4 |", ours / peer);
     Ok(())
 }
 
@@ -87,6 +90,37 @@ impl Bench {
     /// One process for all files.
     fn modinfo(&self) -> Result<f64> {
         timed(|| run(Command::new("/sbin/modinfo").args(&self.paths).stdout(Stdio::null())))
+    }
+
+    /// An image with one module, which is another one in each run: seconds of a build, and of a copy of its disk.
+    fn changed(&self, work: &Path) -> Result<(f64, f64)> {
+        let [.., one, other] = &self.paths[..] else { anyhow::bail!("needed two modules") };
+        let (modules, folder) = ([one, other], work.join("changed"));
+        let names: Vec<_> = modules.iter().filter_map(|path| module::name_of(&path.display().to_string())).collect();
+        let text = format!(
+            "name = \"changed\"\nversion = \"1\"\ninclude = [\"recipes/gpu-node-stock.toml\"]\n[[kernel-module]]\nname = \"one\"\n\
+             path = \"changed\"\nin-tree-modules-to-remove = {names:?}\n"
+        );
+        fs::write(work.join("changed.toml"), text)?;
+        let (mut ours, mut peer) = (Vec::new(), Vec::new());
+        // The first two fill the cache.
+        for turn in 0..RUNS + 2 {
+            let module = modules[turn % 2];
+            let _ = fs::remove_dir_all(&folder);
+            fs::create_dir(&folder)?;
+            fs::copy(module, folder.join(module.file_name().context("a name")?))?;
+            let mut build = Command::new("target/bin/basalt");
+            build.args(["build", "--quiet", "--format", "raw", "--out"]).arg(work.join("out")).arg(work.join("changed.toml"));
+            let built = timed(|| run(build.stdout(Stdio::null())))?;
+            let (disk, copy) = (work.join("out/changed.raw"), work.join("copy.raw"));
+            let copied = timed(|| run(Command::new("cp").args(["--sparse=always", "--reflink=never"]).arg(disk).arg(&copy)))?;
+            fs::remove_file(copy)?;
+            if turn >= 2 {
+                ours.push(built);
+                peer.push(copied);
+            }
+        }
+        Ok((median(&mut ours), median(&mut peer)))
     }
 
     /// Reads and proves all, exports included; fails when one does not fit.
