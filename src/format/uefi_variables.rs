@@ -41,14 +41,13 @@ pub struct BadVariables {
 }
 
 /// One variable.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Variable<'a> {
+struct Variable<'a> {
     /// Its name, UTF-16 with the zero at its end.
     name: &'a [u8],
     vendor: Uuid,
     state: u8,
     /// Its value.
-    pub data: &'a [u8],
+    data: &'a [u8],
     at: usize,
 }
 

@@ -125,24 +125,9 @@ fn root(request: &Request<'_>, work: &Work, store: &Store) -> Result<PathBuf> {
     Ok(entry.path.join(TAR))
 }
 
-/// mmdebstrap in `work`, for the architecture and the time of `request`.
-fn mmdebstrap(request: &Request<'_>, work: &Work) -> Cmd {
-    let command = work.privilege.bound_cmd().args(["sh", "-c", "umask 022; exec \"$@\"", "sh", "mmdebstrap", "--mode=unshare"]);
-    command
-        .arg(format!("--architectures={}", request.architecture))
-        .env("TMPDIR", work.path.join("tmp"))
-        .env("SOURCE_DATE_EPOCH", request.time.to_string())
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .env("HOME", "/nonexistent")
-        .env("INITRD", "No")
-        .folder(&work.path)
-}
-
 /// Installs the packages.
 fn install(request: &Request<'_>, work: &Work) -> Cmd {
-    // The repository's address is a line of sources.list, where a space ends a word.
-    let address = work.path.join("repository").display().to_string().replace('%', "%25").replace(' ', "%20");
-    let mut command = mmdebstrap(request, work).args(["--variant=essential", "--format=tar"]);
+    let mut command = work.mmdebstrap(request.architecture, request.time).args(["--variant=essential", "--format=tar"]);
     // The repository has one version of each, wherever it was found.
     let names: Vec<_> = request.requested.iter().map(|name| name.split('/').next().unwrap_or(name)).collect();
     command = command.arg(format!("--include={}", names.join(",")));
@@ -151,18 +136,17 @@ fn install(request: &Request<'_>, work: &Work) -> Cmd {
     for path in WITHOUT {
         command = command.arg(format!("--dpkgopt=path-exclude={path}"));
     }
-    command.arg("").arg(work.path.join(TAR)).arg(format!("deb [trusted=yes] copy:{address} ./"))
+    command.arg("").arg(work.path.join(TAR)).arg(work.repository_line())
 }
 
 /// Builds in the root of the tar `root`, in which nothing is installed any more.
 fn command(request: &Request<'_>, work: &Work, root: &Path) -> Cmd {
-    mmdebstrap(request, work)
+    work.mmdebstrap(request.architecture, request.time)
         .args(["--variant=custom", "--format=null", "--skip=update,cleanup"])
         .arg(format!("--setup-hook={UNPACK}"))
         .arg("--customize-hook=sh \"$BASALT_WORK/build\" \"$1\"")
         .args(["", "-", "deb [trusted=yes] copy:/nonexistent ./"])
         .env("BASALT_ROOT", root)
-        .env("BASALT_WORK", &work.path)
         .env("BASALT_NAME", &request.source.name)
         .env("BASALT_VERSION", &request.source.version)
         .env("BASALT_KERNEL", &request.kernel.release)

@@ -1,8 +1,8 @@
 //! Recipes that are right, and every way to be wrong: exact place and message.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::Command;
 
 use super::{Agent, Content, OverlaySource, Recipe, load, parse, read};
 use crate::failure::Kind;
@@ -397,9 +397,12 @@ fn the_committed_schema_is_the_current_one() {
 #[test]
 fn the_recipes_we_ship_are_right() {
     let folder = tempfile::tempdir().unwrap();
-    let copied =
-        Command::new("cp").arg("-r").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/image-recipes/.")).arg(folder.path()).status();
-    assert!(copied.unwrap().success());
+    for entry in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/image-recipes")).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_name() != "drivers" {
+            symlink(entry.path(), folder.path().join(entry.file_name())).unwrap();
+        }
+    }
     // Who builds the reference image has a key: drivers/build.sh.
     fs::create_dir_all(folder.path().join("drivers/modules")).unwrap();
     let certificate = include_bytes!("../../qemu-tests/fuzz/corpus/certificate/rsa");

@@ -88,26 +88,12 @@ pub fn make(inputs: &Inputs, out: &Path, store: &Store, sink: &dyn Sink) -> Resu
 }
 
 fn command(inputs: &Inputs, out: &Path, work: &Work) -> Cmd {
-    // The repository's address is a line of sources.list, where a space ends a word.
-    let address = work.path.join("repository").display().to_string().replace('%', "%25").replace(' ', "%20");
-    let mut command = work.privilege.bound_cmd();
-    // umask is not inherited from whoever builds.
-    command = command.args(["sh", "-c", "umask 022; exec \"$@\"", "sh", "mmdebstrap"]);
-    command = command.args(["--mode=unshare", "--variant=essential", "--format=tar", "--skip=cleanup/reproducible"]);
-    command = command.arg(format!("--architectures={}", inputs.architecture));
+    let mut command = work.mmdebstrap(inputs.architecture, inputs.time);
+    command = command.args(["--variant=essential", "--format=tar", "--skip=cleanup/reproducible"]);
     for (option, hook) in ["--extract-hook", "--customize-hook", "--customize-hook"].into_iter().zip(HOOKS) {
         command = command.arg(format!("{option}=sh \"$BASALT_WORK/{}\" \"$1\"", hook.0));
     }
-    command = command.arg("").arg(out).arg(format!("deb [trusted=yes] copy:{address} ./"));
-    command
-        .env("BASALT_WORK", &work.path)
-        .env("TMPDIR", work.path.join("tmp"))
-        .env("SOURCE_DATE_EPOCH", inputs.time.to_string())
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .env("HOME", "/nonexistent")
-        // Debian's kernel hook would run dracut, with other arguments.
-        .env("INITRD", "No")
-        .folder(&work.path)
+    command.arg("").arg(out).arg(work.repository_line())
 }
 
 /// Follows the file to which the hooks write where they are, and tells the sink.

@@ -7,6 +7,8 @@ use anyhow::{Context, Result};
 use nix::fcntl::{Flock, FlockArg};
 
 use super::privilege::Privilege;
+use crate::architecture::Architecture;
+use crate::host::cmd::Cmd;
 use crate::host::subordinate;
 use crate::store::Store;
 
@@ -29,6 +31,29 @@ impl Work {
         let path = tempfile::Builder::new().prefix(PREFIX).tempdir_in(store.root().join("tmp"))?.keep();
         let lock = Flock::lock(File::open(&path)?, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| error)?;
         Ok(Self { path, privilege, lock: Some(lock) })
+    }
+
+    /// mmdebstrap in it, with this architecture's packages; what it makes is of `time`, in seconds since 1970.
+    pub fn mmdebstrap(&self, architecture: Architecture, time: i64) -> Cmd {
+        // umask is not inherited from whoever builds.
+        let command = self.privilege.bound_cmd().args(["sh", "-c", "umask 022; exec \"$@\"", "sh", "mmdebstrap"]);
+        command
+            .args(["--mode=unshare".to_owned(), format!("--architectures={architecture}")])
+            .env("BASALT_WORK", &self.path)
+            .env("TMPDIR", self.path.join("tmp"))
+            .env("SOURCE_DATE_EPOCH", time.to_string())
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .env("HOME", "/nonexistent")
+            // Debian's kernel hook would make an initramfs of its own.
+            .env("INITRD", "No")
+            .folder(&self.path)
+    }
+
+    /// The line of sources.list for the packages in its folder `repository`.
+    pub fn repository_line(&self) -> String {
+        // A space ends a word there.
+        let address = self.path.join("repository").display().to_string().replace('%', "%25").replace(' ', "%20");
+        format!("deb [trusted=yes] copy:{address} ./")
     }
 
     /// Takes it away.
