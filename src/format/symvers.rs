@@ -37,7 +37,11 @@ pub struct BadLine {
 /// # Errors
 /// The first line that is none.
 pub fn parse(text: &str) -> Result<Vec<Symbol<'_>>, BadLine> {
-    text.lines().enumerate().map(|(index, line)| symbol(line).map_err(|why| BadLine { line: index + 1, why })).collect()
+    // Not `lines`, which takes a carriage return for a part of some line ends.
+    text.split_terminator('\n')
+        .enumerate()
+        .map(|(index, line)| symbol(line).map_err(|why| BadLine { line: index + 1, why }))
+        .collect()
 }
 
 fn symbol(line: &str) -> Result<Symbol<'_>, String> {
@@ -58,6 +62,9 @@ fn symbol(line: &str) -> Result<Symbol<'_>, String> {
         [namespace] => namespace,
         _ => return Err(format!("needed at most 5 fields, found {}", fields.len())),
     };
+    if let Some(field) = [*name, *owner, namespace].into_iter().find(|field| field.chars().any(char::is_control)) {
+        return Err(format!("needed text without control characters, found {field:?}"));
+    }
     if name.is_empty() || owner.is_empty() {
         return Err("needed a symbol and who exports it, found nothing".to_owned());
     }
@@ -86,6 +93,7 @@ mod tests {
             ("0x1\tf\tNS\tvmlinux\tEXPORT_SYMBOL", "found \"vmlinux\""),
             ("0x1\t\tvmlinux\tEXPORT_SYMBOL\t", "found nothing"),
             ("0x1\tf\tvmlinux\tEXPORT_SYMBOL\t\t", "found 6"),
+            ("0x1\tf\tvmlinux\tEXPORT_SYMBOL\tNS\r", "without control characters, found \"NS\\r\""),
         ] {
             let found = parse(&format!("0x1\tg\tvmlinux\tEXPORT_SYMBOL\t\n{line}\n")).unwrap_err();
             assert!(found.line == 2 && found.why.contains(why), "{line}: {found}");
