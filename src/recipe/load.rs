@@ -12,10 +12,10 @@ use super::image::ImageSource;
 use super::local;
 use super::merge::{self, Part};
 use super::module_source::ImageTemplate;
-use super::place::{Place, Placed, Sources};
-use super::problem::{Findings, Problem, Problems};
+use super::problem::Problems;
 use super::shape;
 use super::written::Written;
+use super::{Findings, Place, Placed, Problem, Sources};
 use crate::failure::Kind;
 
 /// How deep fragments may include fragments: more is a cycle through symbolic links.
@@ -70,7 +70,7 @@ pub(super) fn load(name: &str, shown: &str, reader: Reader<'_>) -> Result<Loaded
     let part = loader.file(name, &text);
     let Loader { sources, mut findings, dropped, broken, .. } = loader;
     if broken {
-        return Err(findings.into_problems(&sources));
+        return Err(Problems::of(findings, &sources));
     }
     let written = merge::merge(part, &sources, &mut findings);
     Ok(Loaded { sources, findings, written, dropped })

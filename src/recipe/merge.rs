@@ -5,9 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::place::{Placed, Sources};
-use super::problem::Findings;
+use super::Findings;
 use super::written::{Agent, Base, Disk, Kernel, Outputs, Sign, Ssh, Systemd, Tuned, Update, Written};
+use super::{Placed, Sources};
 
 /// A file and what it includes.
 #[derive(Debug)]
@@ -54,8 +54,8 @@ pub(super) fn merge(part: Part, sources: &Sources, findings: &mut Findings) -> W
 /// Two different values for one key.
 struct Dispute {
     key: String,
-    below: super::place::Place,
-    above: super::place::Place,
+    below: super::Place,
+    above: super::Place,
     found_below: String,
     found_above: String,
 }

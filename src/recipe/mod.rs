@@ -17,10 +17,7 @@ mod local;
 mod merge;
 mod module_source;
 pub mod names;
-mod place;
 mod problem;
-pub mod secrets;
-mod shape;
 mod tuned;
 mod written;
 
@@ -28,14 +25,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+pub use basalt_contract::placed::{Place, Placed, Position, Problem, Sources, secrets};
 pub use image::{ImageSource, LocalImage};
 pub use module_source::{ImageTemplate, ModuleOrigin};
-pub use place::{Place, Placed, Position, Sources};
-pub use problem::{Problem, Problems};
+pub use problem::Problems;
 pub use tuned::Tuned;
 pub use written::Written;
 
 use basalt_contract::kernel_arguments::Declaration;
+use basalt_contract::placed::{Findings, shape};
 
 use crate::architecture::Architecture;
 use crate::failure::{Failure, Mention};

@@ -4,6 +4,8 @@
 
 pub mod tuned;
 
+pub use basalt_contract::kernel_arguments::one as kernel_arg;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -154,18 +156,6 @@ pub fn ssh_key(text: &str) -> Verdict {
         Some(name) if name == kind.as_bytes() => Ok(()),
         Some(name) => Err(format!("needed a key of type {kind}, found {:?} within its base64", String::from_utf8_lossy(&name))),
         None => Err(format!("needed the base64 of a whole {kind} key; it is cut off or damaged")),
-    }
-}
-
-/// One kernel argument, `name` or `name=value`.
-pub fn kernel_arg(text: &str) -> Verdict {
-    if text.is_empty() || text.chars().any(|c| c.is_whitespace() || c.is_control() || c == '"' || !c.is_ascii()) {
-        return Err(format!("needed one kernel argument without white space or quotes, found {text:?}"));
-    }
-    match text.split('=').next() {
-        Some(name @ ("root" | "ostree")) => Err(format!("needed no {name:?}, which Basalt sets itself, found {text:?}")),
-        Some("") => Err(format!("needed a name before \"=\", found {text:?}")),
-        _ => Ok(()),
     }
 }
 

@@ -1,39 +1,10 @@
-//! What is wrong with a recipe: all of it at once, each with its place and the next step.
+//! All that is wrong with a recipe.
 
 use std::fmt;
 
-use serde::Serialize;
+use basalt_contract::placed::{Findings, Problem, Sources};
 
-use super::place::{Place, Sources};
 use crate::failure::{Failure, Kind};
-
-/// One thing that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Problem {
-    /// The file that it stands in, as the command line and the includes name it.
-    pub file: String,
-    /// Line and column, counted from 1. None when the file as a whole is meant.
-    pub at: Option<(usize, usize)>,
-    /// What, needed and found.
-    pub what: String,
-    /// The next step, where we know one.
-    pub hint: Option<String>,
-}
-
-/// `file:line:column: what; hint`
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.file)?;
-        if let Some((line, column)) = self.at {
-            write!(f, ":{line}:{column}")?;
-        }
-        write!(f, ": {}", self.what)?;
-        match &self.hint {
-            Some(hint) => write!(f, "; {hint}"),
-            None => Ok(()),
-        }
-    }
-}
 
 /// All that is wrong with a recipe, in the order of the files.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +13,13 @@ pub struct Problems {
     pub kind: Kind,
     /// At least one.
     pub list: Vec<Problem>,
+}
+
+impl Problems {
+    /// What was found while the files were read, merged and checked.
+    pub(super) fn of(findings: Findings, sources: &Sources) -> Self {
+        Self { kind: Kind::Invalid, list: findings.into_problems(sources) }
+    }
 }
 
 impl fmt::Display for Problems {
@@ -56,43 +34,5 @@ impl fmt::Display for Problems {
 impl From<Problems> for Failure {
     fn from(problems: Problems) -> Self {
         Self::new(problems.kind, problems.to_string())
-    }
-}
-
-/// Collects what is wrong while the files are read, merged and checked.
-#[derive(Debug, Default)]
-pub(super) struct Findings {
-    list: Vec<(Place, String, Option<String>)>,
-}
-
-impl Findings {
-    /// Something is wrong at `place`.
-    pub fn add(&mut self, place: Place, what: impl Into<String>) {
-        self.list.push((place, what.into(), None));
-    }
-
-    /// Something is wrong at `place`, and this is the next step.
-    pub fn add_with_hint(&mut self, place: Place, what: impl Into<String>, hint: impl Into<String>) {
-        self.list.push((place, what.into(), Some(hint.into())));
-    }
-
-    /// Whether nothing is wrong so far.
-    pub fn is_empty(&self) -> bool {
-        self.list.is_empty()
-    }
-
-    /// With file, line and column, in the order of the files, nothing twice.
-    pub fn into_problems(mut self, sources: &Sources) -> Problems {
-        self.list.sort_by_key(|(place, ..)| *place);
-        let mut list: Vec<_> = self
-            .list
-            .into_iter()
-            .map(|(place, what, hint)| {
-                let position = sources.position(place);
-                Problem { file: position.file, at: Some((position.line, position.column)), what, hint }
-            })
-            .collect();
-        list.dedup();
-        Problems { kind: Kind::Invalid, list }
     }
 }

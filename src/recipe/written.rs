@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::place::Placed;
+use super::Placed;
 use crate::architecture::Architecture;
 use crate::format::packed::Packing;
 use crate::kmod::signing::Hash;

@@ -45,6 +45,21 @@ impl Source {
     }
 }
 
+/// Whether `text` is one argument, `name` or `name=value`, that anybody may declare.
+///
+/// # Errors
+/// Says what was needed and found.
+pub fn one(text: &str) -> Result<(), String> {
+    if text.is_empty() || text.chars().any(|c| c.is_whitespace() || c.is_control() || c == '"' || !c.is_ascii()) {
+        return Err(format!("needed one kernel argument without white space or quotes, found {text:?}"));
+    }
+    match text.split('=').next() {
+        Some(name @ ("root" | "ostree")) => Err(format!("needed no {name:?}, which Basalt sets itself, found {text:?}")),
+        Some("") => Err(format!("needed a name before \"=\", found {text:?}")),
+        _ => Ok(()),
+    }
+}
+
 /// `recipe: gpu-node.toml:12`
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -4,7 +4,8 @@
 //! builder --ImageInfo, TunedInfo--> /usr/lib/basalt/{image,tuned}.json --> agent --Report--> D-Bus, report.json --> people, tests, the hub
 //! ```
 //!
-//! Both decide by the same rules which kernel arguments go together: [`kernel_arguments`].
+//! Both decide by the same rules which kernel arguments go together: [`kernel_arguments`]. Both read TOML that people write, and say
+//! where it is wrong: [`placed`].
 //!
 //! Architecture invariants: no I/O and no async here. A file names its format first; readers pass over fields that they do not
 //! know, and refuse a format that they do not know. Each format ever shipped keeps a fixture in `fixtures/` that stays readable.
@@ -16,6 +17,7 @@ mod error;
 mod image;
 pub mod kernel_arguments;
 pub mod names;
+pub mod placed;
 mod report;
 mod state;
 mod tuned;

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::super::place::{Place, Placed};
 use super::super::written::BaseKind;
 use super::super::{Base, Debian, ImageSource, Origin, Overlay, OverlaySource, defaults, names, shape, written};
+use super::super::{Place, Placed};
 use super::Checker;
 use crate::layer::builtin;
 

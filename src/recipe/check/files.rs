@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::place::Placed;
+use super::super::Placed;
 use super::super::{Content, File, names, written};
 use super::Checker;
 use crate::tree::TreePath;

@@ -3,8 +3,8 @@
 use std::fs;
 use std::io::Read as _;
 
-use super::super::place::Placed;
-use super::super::problem::Findings;
+use super::super::Findings;
+use super::super::Placed;
 use super::super::{ImageSource, Origin, Recipe, secrets, written::Written};
 use crate::kmod::signing::Certificate;
 use crate::layer::overlay;

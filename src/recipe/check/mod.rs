@@ -14,13 +14,14 @@ mod tuned;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use super::Findings;
 use super::defaults;
 use super::load::Loaded;
 use super::names::{self, Verdict};
-use super::place::{Place, Placed};
-use super::problem::{Findings, Problems};
+use super::problem::Problems;
 use super::written::{self, Written};
 use super::{Agent, File, Origin, Recipe, Sign};
+use super::{Place, Placed};
 use crate::architecture::Architecture;
 use crate::plan::{Check, Disk, Format, Settings};
 use crate::tree::TreePath;
@@ -44,7 +45,7 @@ pub(super) fn all(loaded: Loaded, folder: &Path, inputs: LocalInputs) -> Result<
     if inputs == LocalInputs::Examine {
         inputs::examine(&written, &recipe, &mut findings);
     }
-    if findings.is_empty() { Ok(recipe) } else { Err(findings.into_problems(&sources)) }
+    if findings.is_empty() { Ok(recipe) } else { Err(Problems::of(findings, &sources)) }
 }
 
 struct Checker<'a> {

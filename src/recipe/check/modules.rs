@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::super::place::Placed;
+use super::super::Placed;
 use super::super::{ImageTemplate, KernelModule, ModuleOrigin, ModuleProof, ModuleSign, names, written};
 use super::{Checker, Place};
 use crate::format::module::canonical;

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::place::{Place, Placed};
-use super::super::problem::Findings;
+use super::super::Findings;
 use super::super::tuned::{OVERLAY, PACKAGE};
 use super::super::{Base, Recipe, Tuned, Written, names, shape, written};
+use super::super::{Place, Placed};
 use super::Checker;
 use crate::layer::{builtin, overlay, tuned};
 

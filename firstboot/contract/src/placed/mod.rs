@@ -1,18 +1,31 @@
-//! Where something stands in the files that make a recipe.
+//! Values in TOML that know where they were written: what recipes and desired state are read with.
 //!
 //! All files that were read lie one behind the other in one imagined text: a [`Place`] is a position in it. So a value carries one
 //! number wherever merging takes it, and [`Sources`] turns the number into file, line and column.
+//!
+//! | where | what |
+//! |---|---|
+//! | [`shape`] | every unknown key, wrong type and missing key of a file at once, by its JSON schema |
+//! | [`problem`] | what is wrong, with its place and the next step |
+//! | [`secrets`] | what no file may give away |
 
+pub mod problem;
+pub mod secrets;
+pub mod shape;
+
+#[cfg(feature = "schema")]
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Deref;
 
+pub use problem::{Findings, Problem};
+#[cfg(feature = "schema")]
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A position in the text of all files: see [`Sources`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place(pub(super) usize);
+pub struct Place(pub usize);
 
 /// A value and where it was written. Equal when the values are.
 #[derive(Clone, Debug)]
@@ -45,7 +58,15 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Placed<T> {
     }
 }
 
+/// Written, a placed value is the value.
+impl<T: Serialize> Serialize for Placed<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.value.serialize(serializer)
+    }
+}
+
 /// In the schema a placed value is the value.
+#[cfg(feature = "schema")]
 impl<T: JsonSchema> JsonSchema for Placed<T> {
     fn inline_schema() -> bool {
         T::inline_schema()
@@ -121,7 +142,7 @@ impl Sources {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{Place, Sources};
 
     #[test]
     fn places_become_lines_and_columns() {

@@ -1,12 +1,11 @@
-//! Keeps secrets out of recipes: an image is copied to many nodes, and anyone who has it can read it.
+//! Keeps secrets out of what people write: an image is copied to many nodes, and anyone who has it can read it.
 //!
 //! Architecture invariant: a secret never enters a recipe, a plan, a commit, an artefact, a log or a report. So messages say where
 //! one stands, never what it is.
 
 use toml::de::{DeTable, DeValue};
 
-use super::place::Place;
-use super::problem::Findings;
+use super::{Findings, Place};
 
 /// How a secret reaches a node instead.
 pub const HINT: &str = "a secret comes at boot as a systemd credential (passwd.hashed-password.NAME, ssh.authorized_keys.root)";
@@ -36,7 +35,7 @@ fn is_hash(word: &str) -> bool {
 }
 
 /// Looks at every text of a file that begins at `start`.
-pub(super) fn look(table: &DeTable<'_>, start: usize, findings: &mut Findings) {
+pub fn look(table: &DeTable<'_>, start: usize, findings: &mut Findings) {
     for value in table.values() {
         look_at(value.get_ref(), start + value.span().start, start, findings);
     }

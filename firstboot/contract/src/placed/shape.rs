@@ -1,8 +1,8 @@
-//! Does a file have the shape of a recipe? Compares parsed TOML with the recipe's own JSON schema: every unknown key, wrong type and
-//! missing key of a file in one pass, each with its place.
+//! Does a file have the shape that it should have? Compares parsed TOML with the JSON schema of the types that serde reads: every unknown
+//! key, wrong type and missing key of a file in one pass, each with its place.
 //!
 //! What does not fit is left out of the answer, so that serde reads the rest and the later checks still speak. The schema comes from
-//! the types in [`super::written`]: there is no second list of keys.
+//! the types: there is no second list of keys.
 
 use std::collections::BTreeSet;
 
@@ -10,11 +10,10 @@ use serde_json::Value;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
-use super::place::Place;
-use super::problem::Findings;
+use super::{Findings, Place};
 
-/// What fits of a file, its places counted in [`super::place::Sources`].
-pub(super) struct Fitted<'i> {
+/// What fits of a file, its places counted in [`super::Sources`].
+pub struct Fitted<'i> {
     /// What fits.
     pub table: Spanned<DeTable<'i>>,
     /// Dotted paths of what was written and did not fit: not missing, only wrong.
@@ -22,7 +21,7 @@ pub(super) struct Fitted<'i> {
 }
 
 /// Compares `table`, whose file begins at `start`, with `schema`.
-pub(super) fn fit<'i>(table: Spanned<DeTable<'i>>, start: usize, schema: &Value, findings: &mut Findings) -> Fitted<'i> {
+pub fn fit<'i>(table: Spanned<DeTable<'i>>, start: usize, schema: &Value, findings: &mut Findings) -> Fitted<'i> {
     let mut fitter = Fitter { schema, start, findings, dropped: BTreeSet::new() };
     let span = fitter.moved(&table.span());
     let fitted = fitter.table("", schema, span.start, table.into_inner()).unwrap_or_default();
@@ -226,7 +225,7 @@ fn hint_for_key(name: &str, known: &[&str]) -> String {
 }
 
 /// The candidate that is a likely spelling of `name`.
-pub(super) fn nearest<'c>(name: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
+pub fn nearest<'c>(name: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
     let lower = name.to_lowercase().replace('_', "-");
     candidates
         .map(|candidate| (strsim::damerau_levenshtein(&lower, candidate), candidate))
