@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 
 use crate::backend::real;
-use crate::{facts, report, serve, status};
+use crate::{apply, facts, report, serve, status};
 
 /// The first-boot agent of Basalt: finds out what this node is and reports it.
 #[derive(Parser)]
@@ -43,6 +43,29 @@ enum Verb {
     ///
     /// Exit status: 0 when all could be found out, 1 when not.
     Facts(Output),
+    /// Say what differs between the node and its desired state; change nothing
+    ///
+    /// Desired state is TOML, later files over earlier ones: those in
+    /// /usr/lib/basalt/firstboot.d and /etc/basalt/firstboot.d, QEMU's fw_cfg, the
+    /// system credential basalt.firstboot, and the file that basalt.firstboot= on
+    /// the kernel's command line names. Exit status: 0 when all could be told, 1
+    /// when not.
+    Plan(Output),
+    /// Make the node what its desired state says, and look again
+    ///
+    /// What failed three times waits until what is wished changes, or --retry
+    /// says so. Exit status: 0 when nothing differs any more, 1 when something
+    /// does.
+    Apply {
+        #[command(flatten)]
+        output: Output,
+        /// Only say what would be done, as `plan` does
+        #[arg(long)]
+        dry_run: bool,
+        /// Also try what failed too often
+        #[arg(long, conflicts_with = "dry_run")]
+        retry: bool,
+    },
 }
 
 #[derive(Args)]
@@ -58,7 +81,11 @@ struct Output {
 /// When it cannot be done; the error says why.
 pub fn run() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
-    let outside = real::outside(&cli.root).with_context(|| format!("{}: cannot be the root folder", cli.root.display()))?;
+    let mut outside = real::outside(&cli.root).with_context(|| format!("{}: cannot be the root folder", cli.root.display()))?;
+    if cli.root != Path::new("/") && !matches!(cli.verb, Verb::Serve) {
+        // Whoever is on the bus belongs to the running node.
+        (outside.tuner, outside.namer) = (Box::new(real::Elsewhere), Box::new(real::Elsewhere));
+    }
     let good = match cli.verb {
         Verb::Serve => return runtime()?.block_on(serve::serve(&outside)),
         Verb::Status { output, wait } => {
@@ -74,6 +101,20 @@ pub fn run() -> anyhow::Result<ExitCode> {
             let facts = facts::collect(outside.files.as_ref());
             print(&output, &facts, &report::of_facts(&facts))?;
             facts.faults.is_empty()
+        }
+        Verb::Plan(output) | Verb::Apply { output, dry_run: true, .. } => {
+            let facts = facts::collect(outside.files.as_ref());
+            let plan = runtime()?.block_on(apply::plan(&outside, &facts));
+            print(&output, &plan, &plan.screen())?;
+            plan.faults.is_empty()
+        }
+        Verb::Apply { output, retry, .. } => {
+            if retry {
+                apply::retry(&outside).map_err(anyhow::Error::msg)?;
+            }
+            let applied = runtime()?.block_on(apply::apply(&outside));
+            print(&output, &applied, &applied.screen())?;
+            applied.faults.is_empty()
         }
     };
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })

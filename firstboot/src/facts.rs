@@ -3,10 +3,11 @@
 use std::io;
 use std::str::FromStr;
 
-use basalt_contract::{Deployment, Fault, ImageInfo, TunedInfo, names};
+use basalt_contract::{Deployment, Fault, Hardware, ImageInfo, TunedInfo, names};
 use serde::Serialize;
 
 use crate::backend::{FileError, Files};
+use crate::hardware;
 
 /// What the node is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Default)]
@@ -22,6 +23,8 @@ pub struct Facts {
     /// The profiles of tuned that the image wants, where it wants any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tuned: Option<String>,
+    /// What the machine is made of.
+    pub hardware: Hardware,
     /// What could not be found out.
     pub faults: Vec<Fault>,
 }
@@ -47,6 +50,9 @@ pub fn collect(files: &dyn Files) -> Facts {
             .map_err(|what| note("deployment", "boot an entry that libostree wrote; see `ostree admin status`", what))
             .ok(),
         tuned: tuned(files).map_err(|what| note("tuned", "boot an image that Basalt built", what)).ok().flatten(),
+        hardware: hardware::collect(files, |what| {
+            note("hardware", "see `journalctl -k`: the kernel says what it could not do", what)
+        }),
         faults,
     }
 }
@@ -150,12 +156,14 @@ fn not_a_deployment(what: &str, found: &str) -> String {
     format!("needed deploy/OS/deploy/CHECKSUM.SERIAL as {what}, found {found:?}")
 }
 
-fn text(files: &dyn Files, path: &str) -> Result<String, String> {
+/// A file's text.
+pub(crate) fn text(files: &dyn Files, path: &str) -> Result<String, String> {
     let bytes = files.read(path).map_err(|error: FileError| error.to_string())?;
     String::from_utf8(bytes).map_err(|_| format!("{path}: it is not UTF-8"))
 }
 
-fn line(files: &dyn Files, path: &str) -> Result<String, String> {
+/// A file's text without the line feed at its end.
+pub(crate) fn line(files: &dyn Files, path: &str) -> Result<String, String> {
     text(files, path).map(|text| text.trim_end_matches('\n').to_owned())
 }
 
@@ -193,10 +201,12 @@ mod tests {
         collect(&Root::open(folder.path()).unwrap())
     }
 
-    const GOOD: [(&str, &str); 3] = [
+    const GOOD: [(&str, &str); 5] = [
         ("usr/lib/basalt/image.json", IMAGE),
         ("proc/sys/kernel/random/boot_id", "2f6d3ee1-6b0f-4a52-9d0f-7f0c7a3e5a11\n"),
         ("etc/machine-id", "6c1f0a55a4f94f0a8f5a1b2c3d4e5f60\n"),
+        ("sys/devices/system/cpu/online", "0-1\n"),
+        ("proc/meminfo", "MemTotal: 2014156 kB\n"),
     ];
 
     fn mounts() -> String {
@@ -240,10 +250,10 @@ mod tests {
     }
 
     #[test]
-    fn nothing_there_is_four_faults() {
+    fn nothing_there_is_a_fault_each() {
         let facts = node(&[], None);
         let subjects: Vec<_> = facts.faults.iter().map(|fault| fault.subject.as_str()).collect();
-        assert_eq!(subjects, ["image", "boot", "machine", "deployment"]);
+        assert_eq!(subjects, ["image", "boot", "machine", "deployment", "hardware", "hardware"]);
         assert!(facts.faults.iter().all(|fault| !fault.next_step.is_empty()));
         assert!(facts.faults[0].what.starts_with("/usr/lib/basalt/image.json: cannot read it: "), "{}", facts.faults[0].what);
     }

@@ -8,10 +8,13 @@
 //!
 //! | where | what |
 //! |---|---|
-//! | [`cli`] | `serve`, `status`, `facts`: each can be run by hand, under `--root DIR` |
+//! | [`cli`] | `serve`, `status`, `facts`, `plan`: each can be run by hand, under `--root DIR` |
 //! | [`agent`] | the state machine: pure |
 //! | [`serve`] | the one loop that runs its effects |
-//! | [`facts`] | what the node is: boot, machine, image, deployment |
+//! | [`facts`], [`hardware`] | what the node is: boot, machine, image, deployment; what it is made of |
+//! | [`desired`] | what the node should be, from all its sources, chosen by what it is made of |
+//! | [`subject`], [`plan`] | what differs, and what would be done about it |
+//! | [`apply`], [`journal`] | does it, remembers it through a power cut, and looks again |
 //! | [`tuned`] | the image's profile becomes the active one, and is verified |
 //! | [`report`] | a report as one line and as one screen |
 //! | [`status`] | asks the running agent, else reads its last report |
@@ -25,13 +28,19 @@
 //! Something that cannot be found out is a [`Fault`](basalt_contract::Fault), never a panic and never a guess; the boot goes on.
 
 pub mod agent;
+pub mod apply;
 pub mod backend;
 pub mod cli;
 pub mod dbus;
+pub mod desired;
 pub mod facts;
+pub mod hardware;
+pub mod journal;
+pub mod plan;
 pub mod report;
 pub mod serve;
 pub mod status;
+pub mod subject;
 pub mod tuned;
 
 /// The version of this agent.

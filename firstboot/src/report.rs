@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use basalt_contract::Report;
+use basalt_contract::{Hardware, Report};
 
 use crate::facts::Facts;
 
@@ -48,7 +48,7 @@ pub fn screen(report: &Report) -> String {
         let was = tuned.was.map(|was| format!(", instead of {was}")).unwrap_or_default();
         format!("{} ({}verified{was})", tuned.profile, if tuned.verified { "" } else { "not " })
     });
-    let facts = Facts { image, boot_id, machine_id, deployment, tuned, faults };
+    let facts = Facts { image, boot_id, machine_id, deployment, tuned, hardware: Hardware::default(), faults };
     format!("{:<11} {}\n{:<11} {}\n{}", "State", report.state, "Agent", report.agent_version, of_facts(&facts))
 }
 
@@ -64,14 +64,30 @@ pub fn of_facts(facts: &Facts) -> String {
         ("Machine", facts.machine_id.clone().unwrap_or_else(unknown)),
     ];
     let tuned = facts.tuned.iter().map(|tuned| ("Tuned", tuned.clone()));
+    let hardware = Some(hardware(&facts.hardware)).filter(|words| !words.is_empty()).map(|words| ("Hardware", words));
     let mut text = String::new();
-    for (name, value) in rows.into_iter().chain(tuned) {
+    for (name, value) in rows.into_iter().chain(tuned).chain(hardware) {
         let _ = writeln!(text, "{name:<11} {value}");
     }
     for fault in &facts.faults {
         let _ = writeln!(text, "\n{}: {}\n  next: {}", fault.subject, fault.what, fault.next_step);
     }
     text
+}
+
+/// What a technician looks for first: model, processors, memory, how many devices.
+fn hardware(hardware: &Hardware) -> String {
+    let Hardware { dmi, pci, processors, memory_mib, interfaces } = hardware;
+    let model =
+        ["sys_vendor", "product_name"].into_iter().filter_map(|name| dmi.get(name).cloned()).collect::<Vec<_>>().join(" ");
+    let counts = [
+        processors.map(|count| format!("{count} processors")),
+        memory_mib.map(|mib| format!("{mib} MiB")),
+        pci.as_ref().map(|list| format!("{} PCI devices", list.len())),
+        interfaces.as_ref().map(|list| format!("{} network interfaces", list.len())),
+    ];
+    let words: Vec<_> = [Some(model).filter(|model| !model.is_empty())].into_iter().chain(counts).flatten().collect();
+    words.join(", ")
 }
 
 fn short(digest: &str) -> &str {

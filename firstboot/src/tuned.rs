@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use basalt_contract::{Fault, Tuned};
 
-use crate::backend::{Tuner, TunerError};
+use crate::backend::{PeerError, Tuner};
 
 /// So often is asked, and with so much time between: tuned starts late in a boot, and asks every device of the node. Python on a machine
 /// that boots takes its time.
@@ -44,11 +44,11 @@ pub async fn apply(tuner: &dyn Tuner, profile: &str) -> (Option<Tuned>, Option<F
 }
 
 /// The active profile, as soon as somebody answers. Empty: none.
-async fn started(tuner: &dyn Tuner) -> Result<String, TunerError> {
+async fn started(tuner: &dyn Tuner) -> Result<String, PeerError> {
     let mut tries = 0;
     loop {
         match tuner.active().await {
-            Err(TunerError::Absent) if tries < STARTS => tries += 1,
+            Err(PeerError::Absent(_)) if tries < STARTS => tries += 1,
             answer => return answer,
         }
         tokio::time::sleep(PAUSE).await;
@@ -56,7 +56,7 @@ async fn started(tuner: &dyn Tuner) -> Result<String, TunerError> {
 }
 
 /// A profile that is still being applied is not verified yet: tuned cannot tell these apart.
-async fn verified(tuner: &dyn Tuner) -> Result<bool, TunerError> {
+async fn verified(tuner: &dyn Tuner) -> Result<bool, PeerError> {
     for _ in 0..VERIFIES {
         if tuner.verify().await? {
             return Ok(true);
@@ -77,7 +77,7 @@ mod tests {
     use basalt_contract::Tuned;
 
     use super::apply;
-    use crate::backend::{Answer, Tuner, TunerError};
+    use crate::backend::{Answer, PeerError, Tuner};
 
     /// A simulated tuned: how often it is absent, what is active, what it says to a switch, how often it does not verify.
     struct Simulated {
@@ -96,12 +96,16 @@ mod tests {
 
     impl Tuner for Simulated {
         fn active(&self) -> Answer<'_, String> {
-            let answer = if less(&self.absent) { Err(TunerError::Absent) } else { Ok(self.active.lock().unwrap().clone()) };
+            let answer = if less(&self.absent) {
+                Err(PeerError::Absent("com.redhat.tuned"))
+            } else {
+                Ok(self.active.lock().unwrap().clone())
+            };
             Box::pin(async { answer })
         }
 
         fn switch<'a>(&'a self, profile: &'a str) -> Answer<'a, ()> {
-            let answer = if self.refuses { Err(TunerError::Refused("no such profile".to_owned())) } else { Ok(()) };
+            let answer = if self.refuses { Err(PeerError::Refused("no such profile".to_owned())) } else { Ok(()) };
             profile.clone_into(&mut self.active.lock().unwrap());
             Box::pin(async { answer })
         }

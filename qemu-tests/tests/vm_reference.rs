@@ -19,6 +19,22 @@ const HASH: &str = "$6$basaltcases$KTZi1JLztinywP5Syw5ANKLQ9Z6jKSnaali.oBalPAvxk
 /// The workspace has one version: the agent's is that of these cases.
 const AGENT_VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// What this machine should be: QEMU's network card has this address.
+const DESIRED: &str = r#"
+identity.host-name = "node-{mac}"
+
+[[when]]
+name = "machines of QEMU"
+match = { dmi = { sys_vendor = "QEMU" }, processors = { at-least = 2 } }
+set = { labels = { tier = "case" }, kubelet = { reserved-cpus = "0" } }
+
+[[when]]
+name = "machines with a GPU"
+match.pci = [{ id = "10de:*" }]
+set.labels.tier = "training"
+"#;
+const HOST_NAME: &str = "node-525400123456";
+
 /// What two machines of one image must not share.
 struct Identity {
     machine_id: String,
@@ -49,6 +65,7 @@ fn the_raw_disk(image: &Image) -> Result<Identity> {
     let machine = Machine::new(disk, choose_accel(&image.cache)?).channel().network(Network::Ssh { host_port });
     let machine =
         machine.credential("ssh.authorized_keys.root", key.public.as_str()).credential("passwd.hashed-password.root", HASH);
+    let machine = machine.credential("basalt.firstboot", DESIRED);
     let mut vm = machine.start()?;
     comes_up(&mut vm)?;
 
@@ -83,6 +100,7 @@ fn the_raw_disk(image: &Image) -> Result<Identity> {
     agent_answers(&mut vm, plan, commit)?;
     login_by_ssh(&mut vm, &key, host_port)?;
     login_by_console(&mut vm)?;
+    it_becomes_what_it_should_be(&mut vm)?;
 
     vm.reboot(BOOT)?;
     comes_up(&mut vm).context("after a reboot")?;
@@ -92,6 +110,8 @@ fn the_raw_disk(image: &Image) -> Result<Identity> {
         &[
             ("cat /etc/x /var/x", "kept\nkept"),
             ("cat /etc/machine-id", &machine_id),
+            ("hostnamectl --transient; hostnamectl --static", &format!("{HOST_NAME}\n{HOST_NAME}")),
+            ("basalt-firstboot plan", "Nothing differs."),
             // What growing and the new UUID left behind is sound.
             ("cat /sys/fs/ext4/vda*/errors_count | sort -u", "0"),
             ("blkid -p -s UUID -o value /dev/disk/by-label/root", &root_uuid),
@@ -125,6 +145,30 @@ fn agent_answers(vm: &mut Running, plan: &str, commit: &str) -> Result<()> {
     ensure!(report["state"] == "configured" && report["boot_id"] == boot_id.as_str(), "report.json: {report}");
     ensure!(report["tuned"]["profile"] == "basalt-node" && report["tuned"]["verified"] == true, "report.json: {report}");
     Ok(())
+}
+
+/// Desired state from a system credential is planned, applied once, and found to hold.
+fn it_becomes_what_it_should_be(vm: &mut Running) -> Result<()> {
+    let plan = vm.must("basalt-firstboot plan", COMMAND)?;
+    let asked = "asked for by /run/credentials/@system/basalt.firstboot:2:22";
+    ensure!(plan.contains(&format!("the host name {HOST_NAME}, now ")) && plan.contains(asked), "{plan}");
+    let done = vm.must("basalt-firstboot apply", COMMAND)?;
+    ensure!(done.lines().count() == 3 && done.lines().all(|line| line.starts_with("done ")), "{done}");
+    holds(
+        vm,
+        COMMAND,
+        &[
+            ("hostname; hostnamectl --static", &format!("{HOST_NAME}\n{HOST_NAME}")),
+            ("cat /etc/kubernetes/node-feature-discovery/features.d/basalt", "tier=case"),
+            (
+                "grep -o '\"reservedSystemCPUs\": \"0\"' /etc/kubernetes/kubelet.conf.d/50-basalt.conf",
+                "\"reservedSystemCPUs\": \"0\"",
+            ),
+            ("basalt-firstboot apply", "Nothing differs."),
+            // Without what only root may read, an ordinary user is told the same, or why not.
+            ("setpriv --reuid nobody --clear-groups basalt-firstboot plan 2>&1 | head -n 1", "Nothing else differs."),
+        ],
+    )
 }
 
 /// From outside, with the key of the credential: the same boot answers there as on the channel.

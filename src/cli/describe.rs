@@ -4,12 +4,26 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use clap::ValueEnum;
 
 use crate::host;
 
-/// Prints the recipe's JSON schema.
-pub fn schema() -> Result<()> {
-    super::print(&crate::recipe::schema())
+/// What has a JSON schema.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Described {
+    /// A recipe: what an image is made of
+    #[default]
+    Recipe,
+    /// What a node should be, as the first-boot agent reads it
+    DesiredState,
+}
+
+/// Prints a JSON schema.
+pub fn schema(of: Described) -> Result<()> {
+    super::print(&match of {
+        Described::Recipe => crate::recipe::schema(),
+        Described::DesiredState => basalt_contract::desired::schema(),
+    })
 }
 
 /// Prints a completion script for `shell`.

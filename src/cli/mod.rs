@@ -96,8 +96,12 @@ enum Verb {
     Cache(cache::CacheArgs),
     /// Turn another program's document into a part of a recipe
     Import(import::ImportArgs),
-    /// Print the recipe's JSON schema
-    Schema,
+    /// Print a JSON schema: for editors, and for programs that write recipes
+    Schema {
+        /// What it describes
+        #[arg(value_enum, default_value_t)]
+        of: describe::Described,
+    },
     /// Print a completion script
     Completions {
         /// The shell
@@ -181,7 +185,7 @@ impl Verb {
             Self::Preflight(args) => args.json,
             Self::Import(args) => args.json,
             Self::Vendor(_) | Self::Plan(_) | Self::Boot(_) | Self::Cache(_) => false,
-            Self::Schema | Self::Completions { .. } | Self::Man { .. } => false,
+            Self::Schema { .. } | Self::Completions { .. } | Self::Man { .. } => false,
         };
         if json { Told::Json } else { Told::Text }
     }
@@ -212,7 +216,7 @@ impl Cli {
             Verb::Vendor(args) => vendor::run(&args, &context),
             Verb::Kmod(args) => kmod::run(&args, &context),
             Verb::Cache(args) => cache::run(&args, &context),
-            Verb::Schema => describe::schema(),
+            Verb::Schema { of } => describe::schema(of),
             Verb::Completions { shell } => describe::completions(shell),
             Verb::Man { dir } => describe::man(&dir),
         }

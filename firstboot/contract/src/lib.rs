@@ -13,7 +13,9 @@
 //! How to change a type: a new optional field needs `#[serde(default)]` and nothing else. Anything that an old reader would
 //! misunderstand is a new format: raise the number, keep the old fixture, teach `from_json` both.
 
+pub mod desired;
 mod error;
+pub mod hardware;
 mod image;
 pub mod kernel_arguments;
 pub mod names;
@@ -23,7 +25,9 @@ mod state;
 mod tuned;
 mod wire;
 
+pub use desired::Desired;
 pub use error::ContractError;
+pub use hardware::Hardware;
 pub use image::ImageInfo;
 pub use kernel_arguments::KernelArgument;
 pub use report::{Deployment, Fault, Report, Tuned};

@@ -14,6 +14,10 @@ pub trait Files: Send + Sync {
     fn read(&self, path: &str) -> Result<Vec<u8>, FileError>;
     /// The target of a symbolic link, as written.
     fn read_link(&self, path: &str) -> Result<String, FileError>;
+    /// The names in a folder, in order.
+    fn list(&self, path: &str) -> Result<Vec<String>, FileError>;
+    /// Takes a file away; when it returns, it is gone from the disk. One that is not there is no error.
+    fn remove(&self, path: &str) -> Result<(), FileError>;
     /// Puts a file of mode 0644 in place, folders included, so that after a power cut there is the old or the new one, whole.
     /// When it returns, the new one is on the disk.
     fn replace(&self, path: &str, bytes: &[u8]) -> Result<(), FileError>;
@@ -47,7 +51,7 @@ pub trait Supervisor {
 }
 
 /// What somebody on the bus answers, in time.
-pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, TunerError>> + Send + 'a>>;
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, PeerError>> + Send + 'a>>;
 
 /// Who tunes the node: tuned.
 pub trait Tuner: Send + Sync {
@@ -59,12 +63,18 @@ pub trait Tuner: Send + Sync {
     fn verify(&self) -> Answer<'_, bool>;
 }
 
-/// Why tuned did not do it.
+/// Who knows the node's name: systemd-hostnamed.
+pub trait Namer: Send + Sync {
+    /// Sets the static host name, which is the kernel's at once.
+    fn set_host_name<'a>(&'a self, name: &'a str) -> Answer<'a, ()>;
+}
+
+/// Why somebody on the bus did not do it.
 #[derive(Debug, thiserror::Error)]
-pub enum TunerError {
-    /// Nobody has its name.
-    #[error("com.redhat.tuned is not on the system bus")]
-    Absent,
+pub enum PeerError {
+    /// Nobody has the name, and nobody can be started for it.
+    #[error("{0} is not on the system bus")]
+    Absent(&'static str),
     /// It says no, in its own words.
     #[error("{0}")]
     Refused(String),
@@ -85,6 +95,8 @@ pub struct Outside {
     pub supervisor: Box<dyn Supervisor>,
     /// tuned.
     pub tuner: Box<dyn Tuner>,
+    /// systemd-hostnamed.
+    pub namer: Box<dyn Namer>,
 }
 
 /// A file could not be read or written.
@@ -106,10 +118,14 @@ pub enum Doing {
     Read,
     /// Reading the link.
     ReadLink,
+    /// Reading the names in the folder.
+    List,
     /// Making its folder.
     MakeFolder,
     /// Writing it.
     Write,
+    /// Taking it away.
+    Remove,
 }
 
 impl fmt::Display for Doing {
@@ -117,8 +133,10 @@ impl fmt::Display for Doing {
         f.write_str(match self {
             Self::Read => "cannot read it",
             Self::ReadLink => "cannot read the link",
+            Self::List => "cannot read the folder",
             Self::MakeFolder => "cannot make its folder",
             Self::Write => "cannot write it",
+            Self::Remove => "cannot take it away",
         })
     }
 }

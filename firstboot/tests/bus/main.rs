@@ -117,7 +117,7 @@ fn a_node_that_is_no_basalt_image_is_degraded_and_says_why() {
     let mut agent = node.serve();
     let line = agent.summary();
     assert!(line.starts_with("Basalt: degraded: image: /usr/lib/basalt/image.json: cannot read it: No such file"), "{line}");
-    assert!(line.ends_with("(and 3 more); see `basalt-firstboot status`"), "{line}");
+    assert!(line.ends_with("(and 5 more); see `basalt-firstboot status`"), "{line}");
     assert_eq!((node.property(Who::Nobody, "State").as_str(), node.property(Who::Nobody, "PlanId").as_str()), ("degraded", ""));
     assert!(node.property(Who::Nobody, "Reason").starts_with("image: "));
     assert_eq!(node.agent(&["status"]).status.code(), Some(1));
@@ -248,5 +248,7 @@ fn facts_say_what_is_and_what_cannot_be_told() {
     assert!(facts.status.success());
     let facts: serde_json::Value = serde_json::from_slice(&facts.stdout).unwrap();
     assert_eq!(facts["deployment"]["checksum"], node::CHECKSUM);
+    let hardware = &facts["hardware"];
+    assert_eq!((hardware["processors"].as_u64(), hardware["memory_mib"].as_u64()), (Some(2), Some(1966)), "{hardware}");
     assert!(!node.path("var").exists(), "facts change nothing");
 }

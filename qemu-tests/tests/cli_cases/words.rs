@@ -29,6 +29,9 @@ fn cli_schema_is_the_committed_one() -> Result<()> {
     let schema = Basalt::new(["schema"]).run(&Scratch::new()?)?.exits(0).stdout;
     let committed = fs::read_to_string(repository().join("image-recipes/recipe.schema.json"))?;
     assert_eq!(schema, committed, "stale: run `basalt schema > image-recipes/recipe.schema.json`");
+    let schema = Basalt::new(["schema", "desired-state"]).run(&Scratch::new()?)?.exits(0).stdout;
+    let committed = fs::read_to_string(repository().join("firstboot/contract/desired.schema.json"))?;
+    assert_eq!(schema, committed, "stale: run `basalt schema desired-state > firstboot/contract/desired.schema.json`");
     Ok(())
 }
 

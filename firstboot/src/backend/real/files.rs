@@ -7,6 +7,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{self, OFlag, OpenHow, ResolveFlag};
 use nix::sys::stat::{self, Mode};
@@ -97,6 +98,36 @@ impl Files for Root {
             target.into_string().map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "its target is not UTF-8"))
         };
         read().map_err(|cause| FileError { path: path.to_owned(), doing: Doing::ReadLink, cause })
+    }
+
+    fn list(&self, path: &str) -> Result<Vec<String>, FileError> {
+        let read = || -> Result<Vec<String>, Errno> {
+            let folder = self.lookup(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+            let mut names = Vec::new();
+            for entry in Dir::from_fd(folder)?.iter() {
+                // What is not UTF-8 is nothing that the agent knows.
+                match entry?.file_name().to_str() {
+                    Ok("." | "..") | Err(_) => {}
+                    Ok(name) => names.push(name.to_owned()),
+                }
+            }
+            names.sort_unstable();
+            Ok(names)
+        };
+        read().map_err(|cause| FileError { path: path.to_owned(), doing: Doing::List, cause: cause.into() })
+    }
+
+    fn remove(&self, path: &str) -> Result<(), FileError> {
+        let remove = || -> Result<(), Errno> {
+            let (above, name) = split(path)?;
+            let above = self.lookup(above, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+            unistd::unlinkat(&above, name, UnlinkatFlags::NoRemoveDir)?;
+            unistd::fsync(&above)
+        };
+        match remove() {
+            Err(Errno::ENOENT) => Ok(()),
+            result => result.map_err(|cause| FileError { path: path.to_owned(), doing: Doing::Remove, cause: cause.into() }),
+        }
     }
 
     fn replace(&self, path: &str, bytes: &[u8]) -> Result<(), FileError> {
@@ -201,6 +232,26 @@ mod tests {
     }
 
     #[test]
+    fn a_file_is_taken_away_once_and_a_folder_is_not() {
+        let (folder, root) = root();
+        root.replace("/a/b", b"").unwrap();
+        root.remove("/a/b").unwrap();
+        root.remove("/a/b").unwrap();
+        root.remove("/none/b").unwrap();
+        assert!(root.remove("/a").unwrap_err().to_string().starts_with("/a: cannot take it away: "));
+        assert!(folder.path().join("a").exists());
+    }
+
+    #[test]
+    fn a_folder_is_read_in_order() {
+        let (folder, root) = root();
+        for name in ["b", ".hidden", "a"] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        assert_eq!(root.list("/").unwrap(), [".hidden", "a", "b"]);
+    }
+
+    #[test]
     fn the_root_of_the_process_is_a_root_too() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
@@ -217,6 +268,7 @@ mod tests {
         let (folder, root) = root();
         assert!(root.read("/none").unwrap_err().to_string().starts_with("/none: cannot read it: "));
         assert!(root.read("/").is_err());
+        assert!(root.list("/none").unwrap_err().to_string().starts_with("/none: cannot read the folder: "));
         fs::File::create(folder.path().join("big")).unwrap().set_len(READ_LIMIT + 1).unwrap();
         assert!(root.read("/big").unwrap_err().to_string().contains("larger than 1048576 bytes"));
         for path in ["", "/", "x/", "/..", "relative"] {

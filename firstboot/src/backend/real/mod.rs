@@ -1,8 +1,11 @@
-//! The real outside: one file each. Nothing else in the agent does I/O but `dbus`, whose library owns the socket, as in `tuned`.
+//! The real outside: one file each. Nothing else in the agent does I/O but `dbus`, whose library owns the socket, as in `peer`.
 
 mod clock;
 mod console;
+mod elsewhere;
 mod files;
+mod hostnamed;
+mod peer;
 mod systemd;
 mod tuned;
 
@@ -12,9 +15,11 @@ use std::{env, io};
 
 pub use clock::SystemClock;
 pub use console::Streams;
+pub use elsewhere::Elsewhere;
 pub use files::Root;
+pub use hostnamed::Hostnamed;
 pub use systemd::Systemd;
-pub use tuned::Bus as TunedBus;
+pub use tuned::Tuned;
 
 use super::Outside;
 
@@ -28,6 +33,7 @@ pub fn outside(root: &Path) -> io::Result<Outside> {
         clock: Box::new(SystemClock),
         console: Box::new(Streams::new(env::var_os("JOURNAL_STREAM").is_some())),
         supervisor: Box::new(Systemd::new(env::var_os("NOTIFY_SOCKET"))),
-        tuner: Box::new(TunedBus),
+        tuner: Box::new(Tuned),
+        namer: Box::new(Hostnamed),
     })
 }

@@ -4,52 +4,33 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use zbus::connection::Builder;
-use zbus::{Connection, Type, fdo};
+use super::peer::Peer;
+use crate::backend::{Answer, PeerError, Tuner};
 
-use crate::backend::{Answer, Tuner, TunerError};
+const PEER: Peer = Peer {
+    name: "com.redhat.tuned",
+    path: "/Tuned",
+    interface: "com.redhat.tuned.control",
+    // A profile asks each device of the node, and writes to many.
+    patience: Duration::from_secs(300),
+};
 
-const NAME: &str = "com.redhat.tuned";
-const PATH: &str = "/Tuned";
-const INTERFACE: &str = "com.redhat.tuned.control";
-/// A profile asks each device of the node, and writes to many.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// tuned.
+pub struct Tuned;
 
-/// tuned, asked anew each time: the agent asks it once in a boot.
-pub struct Bus;
-
-impl Bus {
-    async fn call<A: Serialize + Type, R: DeserializeOwned + Type>(&self, method: &str, argument: &A) -> Result<R, TunerError> {
-        let connection: Connection = Builder::system().method_timeout(PATIENCE).build().await?;
-        let reply = connection.call_method(Some(NAME), PATH, Some(INTERFACE), method, argument).await?;
-        Ok(reply.body().deserialize()?)
-    }
-}
-
-impl Tuner for Bus {
+impl Tuner for Tuned {
     fn active(&self) -> Answer<'_, String> {
-        Box::pin(self.call("active_profile", &()))
+        Box::pin(PEER.call("active_profile", &()))
     }
 
     fn switch<'a>(&'a self, profile: &'a str) -> Answer<'a, ()> {
         Box::pin(async move {
-            let (done, why): (bool, String) = self.call("switch_profile", &profile).await?;
-            if done { Ok(()) } else { Err(TunerError::Refused(why)) }
+            let (done, why): (bool, String) = PEER.call("switch_profile", &profile).await?;
+            if done { Ok(()) } else { Err(PeerError::Refused(why)) }
         })
     }
 
     fn verify(&self) -> Answer<'_, bool> {
-        Box::pin(self.call("verify_profile_ignore_missing", &()))
-    }
-}
-
-impl From<zbus::Error> for TunerError {
-    fn from(error: zbus::Error) -> Self {
-        match fdo::Error::from(error) {
-            fdo::Error::ServiceUnknown(_) | fdo::Error::NameHasNoOwner(_) => Self::Absent,
-            error => Self::Bus(error.to_string()),
-        }
+        Box::pin(PEER.call("verify_profile_ignore_missing", &()))
     }
 }

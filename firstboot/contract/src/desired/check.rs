@@ -1,0 +1,177 @@
+//! What can never work, told before anything changes: when an image is built, and on the node.
+
+use std::collections::BTreeMap;
+
+use super::{Count, Desired, HostName, Kubelet, Match, PciMatch};
+use crate::hardware::DMI;
+use crate::kernel_arguments::{self, Contradictions, Declaration, Source};
+use crate::placed::shape::nearest;
+use crate::placed::{Findings, Place, Placed, Sources};
+
+/// What Kubernetes does to pods that do not tolerate a taint.
+const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
+/// Of a part of a label.
+const LONGEST: usize = 63;
+/// The only places of Kubernetes' own where node feature discovery puts labels.
+const OPEN: [&str; 2] = ["feature.node.kubernetes.io", "profile.node.kubernetes.io"];
+
+/// Notes all that can never work.
+pub fn check(desired: &Desired, sources: &Sources, findings: &mut Findings) {
+    let Desired { identity, tuned, kernel, kubelet, labels, when } = desired;
+    if let Some(name) = &identity.host_name {
+        note(findings, "identity.host-name", name, |text| HostName::parse(text).map(drop));
+    }
+    if let Some(profile) = &tuned.profile {
+        note(findings, "tuned.profile", profile, profiles);
+    }
+    for argument in &kernel.arguments {
+        note(findings, "kernel.arguments", argument, kernel_arguments::one);
+    }
+    agree(&kernel.arguments, sources, findings);
+    check_kubelet(kubelet, findings);
+    check_labels(labels, findings);
+    for when in when {
+        check_match(&when.machines, when.name.place, findings);
+        if when.set == Desired::default() {
+            findings.add(when.name.place, format!("when {:?}: needed something in set, found nothing", when.name.value));
+        }
+        check(&when.set, sources, findings);
+    }
+}
+
+fn note(findings: &mut Findings, key: &str, text: &Placed<String>, rule: impl Fn(&str) -> Result<(), String>) {
+    if let Err(why) = rule(text) {
+        findings.add(text.place, format!("{key}: {why}"));
+    }
+}
+
+/// Arguments that stand together must go together.
+fn agree(arguments: &[Placed<String>], sources: &Sources, findings: &mut Findings) {
+    let words = arguments.iter().map(|argument| {
+        let at = sources.position(argument.place);
+        (argument.value.clone(), Source::new("desired state").at(at.to_string()))
+    });
+    if let (Err(Contradictions(list)), Some(first)) = (kernel_arguments::resolve(Declaration::list(words)), arguments.first()) {
+        for contradiction in list {
+            findings.add_with_hint(first.place, format!("kernel.arguments: {contradiction}"), Contradictions::NEXT);
+        }
+    }
+}
+
+/// As tuned takes names of profiles.
+fn profiles(text: &str) -> Result<(), String> {
+    let name = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
+    if text.split(' ').all(name) {
+        Ok(())
+    } else {
+        Err(format!("needed names of profiles (letters, digits, \"_.-\") with one space between two, found {text:?}"))
+    }
+}
+
+fn check_kubelet(kubelet: &Kubelet, findings: &mut Findings) {
+    for taint in &kubelet.taints {
+        note(findings, "kubelet.taints", taint, |text| {
+            let (key, effect) = text.rsplit_once(':').ok_or_else(|| format!("needed key=value:Effect, found {text:?}"))?;
+            let (key, value) = key.split_once('=').unwrap_or((key, ""));
+            label_key(key)?;
+            label_value(value)?;
+            let known = EFFECTS.contains(&effect);
+            known.then_some(()).ok_or_else(|| format!("needed {} behind the \":\", found {effect:?}", EFFECTS.join(" or ")))
+        });
+    }
+    if let Some(cpus) = &kubelet.reserved_cpus {
+        note(findings, "kubelet.reserved-cpus", cpus, cpu_list);
+    }
+}
+
+/// `0-3,32`: a list of the kernel (`Documentation/admin-guide/kernel-parameters.rst`, "cpu lists"), without strides.
+fn cpu_list(text: &str) -> Result<(), String> {
+    let range = |range: &str| {
+        let (from, to) = range.split_once('-').unwrap_or((range, range));
+        matches!((from.parse::<u16>(), to.parse::<u16>()), (Ok(from), Ok(to)) if from <= to)
+    };
+    if text.split(',').all(range) { Ok(()) } else { Err(format!("needed processors like 0-3,32, found {text:?}")) }
+}
+
+fn check_labels(labels: &BTreeMap<String, Placed<String>>, findings: &mut Findings) {
+    for (key, value) in labels {
+        let verdict = label_key(key).and_then(|()| open(key)).and_then(|()| label_value(value));
+        if let Err(why) = verdict {
+            findings.add(value.place, format!("labels.{key:?}: {why}"));
+        }
+    }
+}
+
+/// `name` or `domain/name`, as Kubernetes takes the key of a label.
+fn label_key(key: &str) -> Result<(), String> {
+    let (domain, name) = key.split_once('/').map_or((None, key), |(domain, name)| (Some(domain), name));
+    let label = |part: &str| {
+        let inner = part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+        !part.is_empty() && inner && !part.starts_with('-') && !part.ends_with('-')
+    };
+    let domain_fits = domain.is_none_or(|domain| domain.len() <= 253 && domain.split('.').all(label));
+    if domain_fits && !name.is_empty() && label_value(name).is_ok() {
+        return Ok(());
+    }
+    Err(format!("needed name or domain/name ({LONGEST} letters, digits, inner \"-_.\"), found {key:?}"))
+}
+
+fn open(key: &str) -> Result<(), String> {
+    let Some((domain, _)) = key.split_once('/') else { return Ok(()) };
+    let below = |domain: &str, top: &str| domain == top || domain.strip_suffix(top).is_some_and(|rest| rest.ends_with('.'));
+    if below(domain, "kubernetes.io") && !OPEN.iter().any(|open| below(domain, open)) {
+        return Err(format!(
+            "node feature discovery gives no label of {domain}: needed {} or a domain of yours",
+            OPEN.join(", ")
+        ));
+    }
+    Ok(())
+}
+
+fn label_value(value: &str) -> Result<(), String> {
+    let ends = |c: Option<char>| c.is_none_or(|c| c.is_ascii_alphanumeric());
+    let inner = value.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+    if value.len() <= LONGEST && inner && ends(value.chars().next()) && ends(value.chars().next_back()) {
+        return Ok(());
+    }
+    Err(format!("needed at most {LONGEST} letters, digits and inner \"-_.\", found {value:?}"))
+}
+
+fn check_match(machines: &Match, place: Place, findings: &mut Findings) {
+    let Match { dmi, pci, processors, memory_mib } = machines;
+    if *machines == Match::default() {
+        let hint = "what is for every machine stands outside of [[when]]";
+        findings.add_with_hint(place, "match: needed dmi, pci, processors or memory-mib, found nothing", hint);
+    }
+    for (name, pattern) in dmi.iter().filter(|(name, _)| !DMI.contains(&name.as_str())) {
+        let hint = nearest(name, DMI.into_iter()).map_or_else(|| DMI.join(", "), |near| format!("did you mean {near:?}?"));
+        findings.add_with_hint(pattern.place, format!("match.dmi: the kernel has no {name:?}"), hint);
+    }
+    for PciMatch { id, class, count } in pci {
+        note(findings, "match.pci.id", id, |text| {
+            let part = |part: &str| part == "*" || (part.len() == 4 && part.chars().all(|c| c == '?' || c.is_ascii_hexdigit()));
+            let fits = text.split_once(':').is_some_and(|(vendor, device)| part(vendor) && part(device));
+            fits.then_some(()).ok_or_else(|| format!("needed vendor:device like 10de:2330 or 10de:*, found {text:?}"))
+        });
+        if let Some(class) = class {
+            note(findings, "match.pci.class", class, |text| {
+                let fits = matches!(text.len(), 2 | 4 | 6) && text.chars().all(|c| c.is_ascii_hexdigit());
+                fits.then_some(()).ok_or_else(|| format!("needed 2, 4 or 6 hexadecimal digits, found {text:?}"))
+            });
+        }
+        check_count("match.pci.count", count.as_ref(), findings);
+    }
+    check_count("match.processors", processors.as_ref(), findings);
+    check_count("match.memory-mib", memory_mib.as_ref(), findings);
+}
+
+fn check_count(key: &str, count: Option<&Placed<Count>>, findings: &mut Findings) {
+    let Some(count) = count else { return };
+    match (count.at_least, count.at_most) {
+        (None, None) => findings.add(count.place, format!("{key}: needed at-least or at-most, found neither")),
+        (Some(least), Some(most)) if least > most => {
+            findings.add(count.place, format!("{key}: at least {least} and at most {most} is no number"));
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,31 @@
+//! One desired state of two: see the [module above](super) for the rule.
+
+use super::{Desired, Identity, Kernel, Kubelet, Tuning};
+
+impl Desired {
+    /// `above` over `self`. What is different on some machines stays apart, in order.
+    #[must_use]
+    pub fn under(self, above: Self) -> Self {
+        let Self { identity, tuned, kernel, kubelet, mut labels, mut when } = self;
+        labels.extend(above.labels);
+        when.extend(above.when);
+        Self {
+            identity: Identity { host_name: above.identity.host_name.or(identity.host_name) },
+            tuned: Tuning { profile: above.tuned.profile.or(tuned.profile) },
+            kernel: Kernel { arguments: append(kernel.arguments, above.kernel.arguments) },
+            kubelet: Kubelet {
+                taints: append(kubelet.taints, above.kubelet.taints),
+                reserved_cpus: above.kubelet.reserved_cpus.or(kubelet.reserved_cpus),
+                cpu_manager_policy: above.kubelet.cpu_manager_policy.or(kubelet.cpu_manager_policy),
+                topology_manager_policy: above.kubelet.topology_manager_policy.or(kubelet.topology_manager_policy),
+            },
+            labels,
+            when,
+        }
+    }
+}
+
+fn append<T>(mut below: Vec<T>, above: Vec<T>) -> Vec<T> {
+    below.extend(above);
+    below
+}

@@ -1,0 +1,214 @@
+//! What a node should be, as people write it.
+//!
+//! ```text
+//! files, config drive, credentials --read--> [Desired] --choose(Hardware)--> one Desired --> what the agent plans
+//! recipe's [firstboot] ------------checked when the image is built--^
+//! ```
+//!
+//! One file serves a mixed fleet: a `[[when]]` holds for the machines that it matches, and says what is different there. The rule of
+//! merging: of two values for one key the later source's wins, lists append, and in a file a later `[[when]]` comes after an earlier
+//! one and after the file's own values.
+//!
+//! To add a key: a field with its comment here, a line in `merge`, its rule in `check`, and
+//! `basalt schema desired-state > firstboot/contract/desired.schema.json`.
+
+mod check;
+mod choose;
+mod host_name;
+mod merge;
+mod read;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+#[cfg(feature = "schema")]
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use check::check;
+pub use choose::{Chosen, Verdict, choose};
+pub use host_name::HostName;
+pub use read::read;
+
+use crate::placed::Placed;
+
+/// The JSON schema of [`Desired`], as [`read()`] uses it.
+pub const SCHEMA: &str = include_str!("../../desired.schema.json");
+
+/// The text of [`SCHEMA`], made anew.
+///
+/// # Panics
+/// When a schema is no JSON: a mistake in the types.
+#[cfg(feature = "schema")]
+pub fn schema() -> String {
+    let schema = schemars::schema_for!(Desired).to_value();
+    serde_json::to_string_pretty(&schema).expect("a schema of ours is always JSON") + "\n"
+}
+
+/// What a node should be. All of it is optional: what nobody wishes is left as it is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[cfg_attr(feature = "schema", schemars(title = "Desired state of a Basalt node"))]
+pub struct Desired {
+    /// Who the node is.
+    #[serde(skip_serializing_if = "is_default")]
+    pub identity: Identity,
+    /// tuned.
+    #[serde(skip_serializing_if = "is_default")]
+    pub tuned: Tuning,
+    /// The kernel.
+    #[serde(skip_serializing_if = "is_default")]
+    pub kernel: Kernel,
+    /// The kubelet.
+    #[serde(skip_serializing_if = "is_default")]
+    pub kubelet: Kubelet,
+    /// Labels that node feature discovery gives the node: `name` becomes `feature.node.kubernetes.io/name`, `domain/name` stays.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, Placed<String>>,
+    /// What is different on some machines, in this order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub when: Vec<When>,
+}
+
+/// Who the node is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Identity {
+    /// The host name. `{serial}`, `{uuid}`, `{asset-tag}` and `{product-name}` stand for what the firmware says, `{mac}` for the hardware
+    /// address of the first network interface: `gpu-{serial}`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_name: Option<Placed<String>>,
+}
+
+/// tuned.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Tuning {
+    /// The active profile, or several with one space between two.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Placed<String>>,
+}
+
+/// The kernel.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Kernel {
+    /// Arguments that the image's boot entry does not have.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub arguments: Vec<Placed<String>>,
+}
+
+/// The kubelet's configuration, as a drop-in of its configuration folder.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Kubelet {
+    /// Taints with which the node registers: `key=value:Effect` or `key:Effect`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub taints: Vec<Placed<String>>,
+    /// Processors for the system and the kubelet: `0-3,32-35`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reserved_cpus: Option<Placed<String>>,
+    /// How processors are given to containers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_manager_policy: Option<Placed<CpuManagerPolicy>>,
+    /// How processors, memory and devices of one NUMA node are brought together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topology_manager_policy: Option<Placed<TopologyManagerPolicy>>,
+}
+
+/// `cpuManagerPolicy` of the kubelet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum CpuManagerPolicy {
+    /// All containers share all.
+    None,
+    /// Containers that ask for whole processors get some for themselves.
+    Static,
+}
+
+/// `topologyManagerPolicy` of the kubelet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum TopologyManagerPolicy {
+    /// As it comes.
+    None,
+    /// One NUMA node where there is room.
+    BestEffort,
+    /// As few NUMA nodes as can be, else the pod is refused.
+    Restricted,
+    /// One NUMA node, else the pod is refused.
+    SingleNumaNode,
+}
+
+/// What is different on some machines.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct When {
+    /// What these machines are called, for people.
+    pub name: Placed<String>,
+    /// Which machines: all of it must be so.
+    #[serde(rename = "match")]
+    pub machines: Match,
+    /// What they should be.
+    pub set: Desired,
+}
+
+/// Which machines. In text `*` stands for any characters and `?` for one; upper and lower case are the same.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Match {
+    /// What the firmware says, by the names of the files in `/sys/class/dmi/id`: `{ product_name = "PowerEdge*" }`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub dmi: BTreeMap<String, Placed<String>>,
+    /// Devices that are there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pci: Vec<PciMatch>,
+    /// How many processors the kernel runs on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub processors: Option<Placed<Count>>,
+    /// Memory in MiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_mib: Option<Placed<Count>>,
+}
+
+/// Devices on PCI, and how many of them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct PciMatch {
+    /// `vendor:device` in hexadecimal digits, as `lspci -n` has them: `10de:2330`, `10de:*`.
+    pub id: Placed<String>,
+    /// The beginning of the class in hexadecimal digits: `0302` is a 3D controller. Without it: any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<Placed<String>>,
+    /// Without it: at least one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<Placed<Count>>,
+}
+
+/// A number, or from one to another, both included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Count {
+    /// Not less. Without it: 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at_least: Option<u32>,
+    /// Not more. Without it: any number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at_most: Option<u32>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}

@@ -1,0 +1,173 @@
+//! Files that are right and every way to be wrong, with exact places; what is chosen for which machine.
+
+use std::collections::BTreeMap;
+
+use super::{Desired, SCHEMA, Verdict, check, choose, read};
+use crate::hardware::{Hardware, PciDevice};
+use crate::placed::{Findings, Sources};
+
+const FLEET: &str = r#"
+[identity]
+host-name = "gpu-{serial}"
+
+[kernel]
+arguments = ["iommu=pt"]
+
+[labels]
+"example.org/site" = "hall-3"
+tier = "standard"
+
+[[when]]
+name = "eight H100"
+match.pci = [{ id = "10de:2330", class = "0302", count = { at-least = 8 } }]
+[when.set]
+tuned.profile = "basalt-gpu-training"
+kernel.arguments = ["pci=realloc=off"]
+labels.tier = "training"
+
+[[when]]
+name = "small ones"
+match = { dmi = { product_name = "*standard pc*" }, memory-mib = { at-most = 4096 } }
+[when.set]
+identity.host-name = "small-{mac}"
+kubelet = { reserved-cpus = "0", cpu-manager-policy = "static", taints = ["example.org/small=yes:NoSchedule"] }
+"#;
+
+fn parsed(text: &str) -> (Desired, Vec<String>) {
+    let (mut sources, mut findings) = (Sources::default(), Findings::default());
+    let desired = read("a.toml", text, &mut sources, &mut findings);
+    check(&desired, &sources, &mut findings);
+    (desired, findings.into_problems(&sources).iter().map(ToString::to_string).collect())
+}
+
+fn machine(product: &str, gpus: usize) -> Hardware {
+    let gpu = PciDevice { vendor: "10de".into(), device: "2330".into(), class: "030200".into(), driver: None };
+    Hardware {
+        dmi: BTreeMap::from([("product_name".to_owned(), product.to_owned())]),
+        pci: Some((0..gpus).map(|index| (format!("0000:{index:02x}:00.0"), gpu.clone())).collect()),
+        processors: Some(2),
+        memory_mib: Some(1966),
+        interfaces: Some(BTreeMap::new()),
+    }
+}
+
+#[test]
+fn one_file_serves_a_mixed_fleet() {
+    let (desired, problems) = parsed(FLEET);
+    assert_eq!(problems, [""; 0]);
+    let chosen = |product: &str, gpus| choose([desired.clone()], &machine(product, gpus));
+    let of = |product: &str, gpus| {
+        let Desired { identity, tuned, kernel, kubelet, labels, when } = chosen(product, gpus).desired;
+        assert_eq!(when, []);
+        let words: Vec<_> = kernel.arguments.into_iter().map(|argument| argument.value).collect();
+        (
+            identity.host_name.unwrap().value,
+            tuned.profile.map(|profile| profile.value),
+            words.join(" "),
+            kubelet.reserved_cpus.map(|cpus| cpus.value),
+            labels["tier"].value.clone(),
+        )
+    };
+    let text = |text: &str| text.to_owned();
+    assert_eq!(
+        of("DGX H100", 8),
+        (text("gpu-{serial}"), Some(text("basalt-gpu-training")), text("iommu=pt pci=realloc=off"), None, text("training"))
+    );
+    assert_eq!(of("QEMU Standard PC (Q35)", 0), (text("small-{mac}"), None, text("iommu=pt"), Some(text("0")), text("standard")));
+    let asked = chosen("DGX", 7).asked;
+    let answers: Vec<_> = asked.iter().map(|(_, name, verdict)| (name.as_str(), verdict.clone())).collect();
+    assert_eq!(answers[0], ("eight H100", Verdict::Differs("needed at least 8 devices 10de:2330, found 7".into())));
+    assert!(matches!(&answers[1], ("small ones", Verdict::Differs(why)) if why.starts_with("product_name: needed")));
+}
+
+#[test]
+fn what_is_not_known_is_neither_so_nor_not_so() {
+    let (desired, _) = parsed(FLEET);
+    let unknown = choose([desired], &Hardware::default());
+    let why: Vec<_> = unknown.asked.into_iter().map(|(_, _, verdict)| verdict).collect();
+    assert_eq!(
+        why,
+        [
+            Verdict::CannotTell("/sys/bus/pci/devices cannot be read".into()),
+            Verdict::CannotTell("the number of MiB of memory is not known".into()),
+        ]
+    );
+    assert_eq!(unknown.desired.tuned.profile, None);
+}
+
+#[test]
+fn a_later_file_wins_and_lists_append() {
+    let (below, _) = parsed(FLEET);
+    let (above, _) = parsed("identity.host-name = \"fixed\"\nkernel.arguments = [\"quiet\"]\nlabels.tier = \"own\"\n");
+    let desired = choose([below, above], &machine("DGX", 8)).desired;
+    let words: Vec<_> = desired.kernel.arguments.iter().map(|argument| argument.value.as_str()).collect();
+    assert_eq!(words, ["iommu=pt", "pci=realloc=off", "quiet"]);
+    assert_eq!(desired.identity.host_name.unwrap().value, "fixed");
+    assert_eq!((desired.labels["tier"].value.as_str(), desired.labels["example.org/site"].value.as_str()), ("own", "hall-3"));
+}
+
+#[test]
+fn every_mistake_is_told_with_its_place() {
+    for (text, problem) in [
+        ("[identity]\nhostname = \"a\"\n", "a.toml:2:1: unknown key \"hostname\" in identity; did you mean \"host-name\"?"),
+        ("identity = 1\n", "a.toml:1:12: identity: needed a table, found a whole number"),
+        ("identity.host-name = \"A\"\n", "a.toml:1:22: identity.host-name: needed a host name"),
+        ("[x\n", "a.toml:1:3: not TOML: "),
+        ("tuned.profile = \"a  b\"\n", "a.toml:1:17: tuned.profile: needed names of profiles"),
+        ("kernel.arguments = [\"a b\"]\n", "a.toml:1:21: kernel.arguments: needed one kernel argument"),
+        ("kernel.arguments = [\"root=x\"]\n", "a.toml:1:21: kernel.arguments: needed no \"root\""),
+        (
+            "kernel.arguments = [\"iommu=pt\", \"iommu=nopt\"]\n",
+            "a.toml:1:21: kernel.arguments: the kernel argument iommu (pt) can",
+        ),
+        (
+            "labels.\"kubernetes.io/x\" = \"1\"\n",
+            "a.toml:1:28: labels.\"kubernetes.io/x\": node feature discovery gives no label of",
+        ),
+        ("labels.\"-x\" = \"1\"\n", "a.toml:1:15: labels.\"-x\": needed name or domain/name"),
+        ("labels.x = \"1g.5gb+me\"\n", "a.toml:1:12: labels.\"x\": needed at most 63 letters, digits and inner \"-_.\", found"),
+        ("kubelet.taints = [\"a=b\"]\n", "a.toml:1:19: kubelet.taints: needed key=value:Effect, found \"a=b\""),
+        ("kubelet.taints = [\"a=b:Never\"]\n", "a.toml:1:19: kubelet.taints: needed NoSchedule or"),
+        ("kubelet.reserved-cpus = \"3-1\"\n", "a.toml:1:25: kubelet.reserved-cpus: needed processors like 0-3,32, found"),
+        ("kubelet.cpu-manager-policy = \"all\"\n", "a.toml:1:30: kubelet.cpu-manager-policy: needed \"none\" or \"static\""),
+        ("[[when]]\nname = \"a\"\nmatch = {}\nset.labels.a = \"b\"\n", "a.toml:2:8: match: needed dmi, pci, processors or"),
+        ("[[when]]\nname = \"a\"\nmatch.processors.at-least = 2\nset = {}\n", "a.toml:2:8: when \"a\": needed something in set"),
+        (
+            "[[when]]\nname = \"a\"\nmatch.dmi.product-name = \"x\"\nset.labels.a = \"b\"\n",
+            "a.toml:3:26: match.dmi: the kernel has no",
+        ),
+        (
+            "[[when]]\nname = \"a\"\nmatch.pci = [{ id = \"nvidia\" }]\nset.labels.a = \"b\"\n",
+            "a.toml:3:21: match.pci.id: needed vendor:",
+        ),
+        (
+            "[[when]]\nname = \"a\"\nmatch.processors = {}\nset.labels.a = \"b\"\n",
+            "a.toml:3:20: match.processors: needed at-least or",
+        ),
+        (
+            "[[when]]\nname = \"a\"\nmatch.processors = { at-least = 3, at-most = 2 }\nset.labels.a = \"b\"\n",
+            "a.toml:3:20: match.processors: at least 3 and at most 2 is no number",
+        ),
+    ] {
+        let (_, problems) = parsed(text);
+        assert!(problems.len() == 1 && problems[0].starts_with(problem), "{text}: {problems:#?}");
+    }
+}
+
+#[test]
+fn what_is_written_is_read_again() {
+    let (desired, _) = parsed(FLEET);
+    let text = toml::to_string(&desired).unwrap();
+    assert_eq!(parsed(&text), (desired, vec![]), "{text}");
+}
+
+#[cfg(feature = "schema")]
+#[test]
+fn the_committed_schema_is_the_current_one() {
+    assert!(SCHEMA == super::schema(), "stale; run: basalt schema desired-state > firstboot/contract/desired.schema.json");
+}
+
+#[test]
+fn the_committed_schema_is_one() {
+    assert!(serde_json::from_str::<serde_json::Value>(SCHEMA).is_ok_and(|schema| schema.pointer("/properties/when").is_some()));
+}

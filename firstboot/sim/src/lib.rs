@@ -1,0 +1,281 @@
+//! A simulated node: files, host name and tuned in memory, and a power switch. For speed and for faults; what it stands for is tested for real in
+//! a virtual machine. It shares no code, table or constant with the agent, but for the traits that it stands behind.
+//!
+//! Every change of the node has two points, before and behind it, and the power can go at each. What a real machine
+//! keeps only once it is told to (hostnamed and tuned do not tell theirs) is then there, gone, or half of it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use basalt_firstboot::backend::{Answer, Clock, Console, Doing, FileError, Files, Namer, Outside, PeerError, Supervisor, Tuner};
+
+/// What becomes of what nobody has told the disk to keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsynced {
+    /// It is gone.
+    Lost,
+    /// It is there.
+    Kept,
+    /// The file is there, and empty.
+    Torn,
+}
+
+impl Unsynced {
+    /// All.
+    pub const ALL: [Self; 3] = [Self::Lost, Self::Kept, Self::Torn];
+}
+
+/// A simulated node. Clones are the same node.
+#[derive(Clone, Debug, Default)]
+pub struct SimulatedNode(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    files: BTreeMap<String, Vec<u8>>,
+    /// What files were before somebody changed them without telling the disk.
+    unsynced: BTreeMap<String, Option<Vec<u8>>>,
+    /// Whether somebody is at the bus under tuned's name.
+    tuned: bool,
+    /// Points that have been passed.
+    passed: usize,
+    /// The point at which the power goes.
+    cut_at: Option<usize>,
+    off: bool,
+    /// Changes that had an effect, in order.
+    changes: Vec<String>,
+    warnings: Vec<String>,
+}
+
+const KERNEL_NAME: &str = "/proc/sys/kernel/hostname";
+const STATIC_NAME: &str = "/etc/hostname";
+const ACTIVE_PROFILE: &str = "/etc/tuned/active_profile";
+const UNNAMED: &str = "localhost";
+
+impl State {
+    fn alive(&self) -> io::Result<()> {
+        if self.off { Err(io::Error::other("simulated: the power is gone")) } else { Ok(()) }
+    }
+
+    fn point(&mut self) -> io::Result<()> {
+        self.alive()?;
+        self.passed += 1;
+        self.off = self.cut_at.is_some_and(|cut| self.passed > cut);
+        self.alive()
+    }
+
+    /// One change; `kept`: once it is made, it is on the disk.
+    fn change(&mut self, path: &str, bytes: Option<&[u8]>, kept: bool) -> io::Result<()> {
+        self.point()?;
+        let before = self.files.get(path).cloned();
+        if before.as_deref() != bytes {
+            self.changes.push(path.to_owned());
+            match bytes {
+                Some(bytes) => drop(self.files.insert(path.to_owned(), bytes.to_vec())),
+                None => drop(self.files.remove(path)),
+            }
+        }
+        if kept {
+            self.unsynced.remove(path);
+        } else {
+            self.unsynced.entry(path.to_owned()).or_insert(before);
+        }
+        self.point()
+    }
+}
+
+impl SimulatedNode {
+    /// A node with these files, that nobody has named.
+    pub fn new(files: &[(&str, &str)]) -> Self {
+        let node = Self::default();
+        node.write(KERNEL_NAME, &format!("{UNNAMED}\n"));
+        for (path, text) in files {
+            node.write(path, text);
+        }
+        node
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// tuned runs, with this profile or none.
+    pub fn with_tuned(self, profile: &str) -> Self {
+        self.state().tuned = true;
+        self.write(ACTIVE_PROFILE, profile);
+        self
+    }
+
+    /// Somebody else puts a file in place.
+    pub fn write(&self, path: &str, text: &str) {
+        self.state().files.insert(path.to_owned(), text.into());
+    }
+
+    /// What a file says.
+    pub fn text(&self, path: &str) -> Option<String> {
+        self.state().files.get(path).map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+    }
+
+    /// All files but those below `without`.
+    pub fn files(&self, without: &str) -> BTreeMap<String, String> {
+        let state = self.state();
+        let kept = state.files.iter().filter(|(path, _)| !path.starts_with(without));
+        kept.map(|(path, bytes)| (path.clone(), String::from_utf8_lossy(bytes).into_owned())).collect()
+    }
+
+    /// How many points have been passed.
+    pub fn passed(&self) -> usize {
+        self.state().passed
+    }
+
+    /// Paths of what was changed with an effect, in order.
+    pub fn changes(&self) -> Vec<String> {
+        self.state().changes.clone()
+    }
+
+    /// What the agent had to warn of.
+    pub fn warnings(&self) -> Vec<String> {
+        self.state().warnings.clone()
+    }
+
+    /// The power will go when so many points have been passed.
+    pub fn cut_at(&self, point: usize) {
+        self.state().cut_at = Some(point);
+    }
+
+    /// The power goes, if it has not, and comes back: the machine boots.
+    pub fn boot_again(&self, unsynced: Unsynced) {
+        let mut state = self.state();
+        for (path, before) in std::mem::take(&mut state.unsynced) {
+            match (unsynced, before) {
+                (Unsynced::Kept, _) => {}
+                (Unsynced::Torn, _) => drop(state.files.insert(path, Vec::new())),
+                (Unsynced::Lost, Some(bytes)) => drop(state.files.insert(path, bytes)),
+                (Unsynced::Lost, None) => drop(state.files.remove(&path)),
+            }
+        }
+        let name = state.files.get(STATIC_NAME).filter(|name| !name.is_empty()).cloned();
+        state.files.insert(KERNEL_NAME.to_owned(), name.unwrap_or_else(|| format!("{UNNAMED}\n").into_bytes()));
+        (state.off, state.cut_at) = (false, None);
+    }
+
+    /// The outside of this node.
+    pub fn outside(&self) -> Outside {
+        Outside {
+            files: Arc::new(self.clone()),
+            clock: Box::new(self.clone()),
+            console: Box::new(self.clone()),
+            supervisor: Box::new(self.clone()),
+            tuner: Box::new(self.clone()),
+            namer: Box::new(self.clone()),
+        }
+    }
+}
+
+fn failed(path: &str, doing: Doing) -> impl Fn(io::Error) -> FileError {
+    move |cause| FileError { path: path.to_owned(), doing, cause }
+}
+
+fn refused(error: &io::Error) -> PeerError {
+    PeerError::Bus(error.to_string())
+}
+
+impl Files for SimulatedNode {
+    fn read(&self, path: &str) -> Result<Vec<u8>, FileError> {
+        let state = self.state();
+        state.alive().map_err(failed(path, Doing::Read))?;
+        state.files.get(path).cloned().ok_or_else(|| failed(path, Doing::Read)(io::ErrorKind::NotFound.into()))
+    }
+
+    fn read_link(&self, path: &str) -> Result<String, FileError> {
+        Err(failed(path, Doing::ReadLink)(io::ErrorKind::NotFound.into()))
+    }
+
+    fn list(&self, path: &str) -> Result<Vec<String>, FileError> {
+        let state = self.state();
+        state.alive().map_err(failed(path, Doing::List))?;
+        let below = format!("{path}/");
+        let mut names: Vec<_> = state
+            .files
+            .keys()
+            .filter_map(|file| file.strip_prefix(&below))
+            .map(|rest| rest.split('/').next().unwrap_or(rest).to_owned())
+            .collect();
+        names.dedup();
+        if names.is_empty() { Err(failed(path, Doing::List)(io::ErrorKind::NotFound.into())) } else { Ok(names) }
+    }
+
+    fn remove(&self, path: &str) -> Result<(), FileError> {
+        self.state().change(path, None, true).map_err(failed(path, Doing::Remove))
+    }
+
+    fn replace(&self, path: &str, bytes: &[u8]) -> Result<(), FileError> {
+        self.state().change(path, Some(bytes), true).map_err(failed(path, Doing::Write))
+    }
+}
+
+impl Namer for SimulatedNode {
+    fn set_host_name<'a>(&'a self, name: &'a str) -> Answer<'a, ()> {
+        let line = format!("{name}\n");
+        let mut state = self.state();
+        let done = state.change(STATIC_NAME, Some(line.as_bytes()), false);
+        let done = done.and_then(|()| state.change(KERNEL_NAME, Some(line.as_bytes()), true)).map_err(|error| refused(&error));
+        Box::pin(async { done })
+    }
+}
+
+impl Tuner for SimulatedNode {
+    fn active(&self) -> Answer<'_, String> {
+        let state = self.state();
+        let answer = if state.tuned {
+            let text = state.files.get(ACTIVE_PROFILE).map(|bytes| String::from_utf8_lossy(bytes).trim().to_owned());
+            state.alive().map_err(|error| refused(&error)).map(|()| text.unwrap_or_default())
+        } else {
+            Err(PeerError::Absent("com.redhat.tuned"))
+        };
+        Box::pin(async { answer })
+    }
+
+    fn switch<'a>(&'a self, profile: &'a str) -> Answer<'a, ()> {
+        let answer = if profile == "unknown" {
+            Err(PeerError::Refused("simulated: no such profile".to_owned()))
+        } else {
+            self.state().change(ACTIVE_PROFILE, Some(format!("{profile}\n").as_bytes()), false).map_err(|error| refused(&error))
+        };
+        Box::pin(async { answer })
+    }
+
+    fn verify(&self) -> Answer<'_, bool> {
+        Box::pin(async { Ok(true) })
+    }
+}
+
+impl Clock for SimulatedNode {
+    fn now(&self) -> u64 {
+        1_800_000_000
+    }
+}
+
+impl Console for SimulatedNode {
+    fn announce(&self, line: &str) {
+        self.state().warnings.push(line.to_owned());
+    }
+
+    fn warn(&self, line: &str) {
+        self.state().warnings.push(line.to_owned());
+    }
+}
+
+impl Supervisor for SimulatedNode {
+    fn ready(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn status(&self, _: &str) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn stopping(&self) -> io::Result<()> {
+        Ok(())
+    }
+}

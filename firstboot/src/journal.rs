@@ -1,0 +1,196 @@
+//! What survives a power cut: which actions were begun, done and failed. Pure; `apply` keeps it on the disk.
+//!
+//! What is to be done is always found out anew: an action that was begun and has had its effect differs no more, and is not planned again. The
+//! journal is for the other question, whether to try once more. An action that failed three times waits, with its reason, until
+//! what is wished changes or somebody says `retry`; so does one during which the machine went down ten times.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::plan::{Action, Effect};
+
+/// Where it lies.
+pub const PATH: &str = "/var/lib/basalt/firstboot/journal.json";
+/// The format that is written. Another one is that of another version of the agent: it is passed over, and nothing is lost but counts.
+const FORMAT: u32 = 1;
+/// So often an action may fail.
+pub const FAILURES: u32 = 3;
+/// So often the machine may go down in the middle of one.
+pub const INTERRUPTIONS: u32 = 10;
+
+/// What became of every action that the last plan had.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Journal {
+    format: u32,
+    /// By `subject/name`.
+    entries: BTreeMap<String, Entry>,
+}
+
+/// What became of one action.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// What it was: another action of the same name is another one.
+    effects: Vec<Effect>,
+    /// Where it is.
+    pub state: Stage,
+    /// How often it failed.
+    pub failures: u32,
+    /// How often it was begun and never ended.
+    pub interruptions: u32,
+    /// Why it failed the last time.
+    pub reason: Option<String>,
+    /// Since when it is there, in seconds since 1970.
+    pub since: u64,
+}
+
+/// Where an action is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// Some of its effects may have happened.
+    Begun,
+    /// All of them have.
+    Done,
+    /// One of them did not.
+    Failed,
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self { format: FORMAT, entries: BTreeMap::new() }
+    }
+}
+
+impl Journal {
+    /// Reads it. What cannot be understood is nothing: it is told, and begun anew.
+    ///
+    /// # Errors
+    /// Says why it cannot be understood.
+    pub fn from_json(json: &[u8]) -> Result<Self, String> {
+        let journal: Self = serde_json::from_slice(json).map_err(|error| format!("{PATH}: {error}"))?;
+        if journal.format == FORMAT {
+            Ok(journal)
+        } else {
+            Err(format!("{PATH}: needed format {FORMAT}, found {}", journal.format))
+        }
+    }
+
+    /// The bytes of the file.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
+    }
+
+    /// What is known of an action.
+    pub fn entry(&self, action: &Action) -> Option<&Entry> {
+        self.entries.get(&key(action)).filter(|entry| entry.effects == action.effects)
+    }
+
+    /// Whether an action is to be done now.
+    ///
+    /// # Errors
+    /// Says why it waits.
+    pub fn allows(&self, action: &Action) -> Result<(), String> {
+        match self.entry(action) {
+            Some(entry) if entry.failures >= FAILURES => {
+                let why = entry.reason.as_deref().unwrap_or("for an unknown reason");
+                Err(format!("it failed {} times, the last time: {why}", entry.failures))
+            }
+            Some(entry) if entry.state == Stage::Begun && entry.interruptions >= INTERRUPTIONS => {
+                Err(format!("the machine went down {} times in the middle of it", entry.interruptions + 1))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// An action begins. One that had begun before, and did not end, was interrupted.
+    pub fn begin(&mut self, action: &Action, now: u64) {
+        let known = self.entry(action);
+        let (failures, reason) = known.map_or((0, None), |entry| (entry.failures, entry.reason.clone()));
+        let interruptions = known.map_or(0, |entry| entry.interruptions + u32::from(entry.state == Stage::Begun));
+        let entry = Entry { effects: action.effects.clone(), state: Stage::Begun, failures, interruptions, reason, since: now };
+        self.entries.insert(key(action), entry);
+    }
+
+    /// An action that had begun ends.
+    pub fn end(&mut self, action: &Action, result: Result<(), String>, now: u64) {
+        let Some(entry) = self.entries.get_mut(&key(action)) else { return };
+        entry.since = now;
+        match result {
+            Ok(()) => (entry.state, entry.failures, entry.interruptions, entry.reason) = (Stage::Done, 0, 0, None),
+            Err(why) => (entry.state, entry.failures, entry.reason) = (Stage::Failed, entry.failures + 1, Some(why)),
+        }
+    }
+
+    /// Somebody says: once more. Actions that wait wait no longer.
+    pub fn retry(&mut self) {
+        for entry in self.entries.values_mut() {
+            (entry.failures, entry.interruptions) = (0, 0);
+        }
+    }
+
+    /// Forgets actions that `plan` does not have and that are not done: nobody wishes them any more.
+    pub fn forget(&mut self, plan: &[Action]) {
+        let wished: Vec<_> = plan.iter().map(key).collect();
+        self.entries.retain(|name, entry| entry.state == Stage::Done || wished.contains(name));
+    }
+}
+
+fn key(action: &Action) -> String {
+    format!("{}/{}", action.subject, action.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FAILURES, INTERRUPTIONS, Journal, Stage};
+    use crate::plan::{Action, Effect};
+
+    fn action(text: &str) -> Action {
+        let effects = vec![Effect::Write { path: "/etc/a".to_owned(), text: text.to_owned() }];
+        Action { subject: "a", name: "b", what: String::new(), asked_by: vec![], effects }
+    }
+
+    #[test]
+    fn what_failed_three_times_waits_until_something_changes() {
+        let mut journal = Journal::default();
+        for time in 0..FAILURES {
+            assert_eq!(journal.allows(&action("x")), Ok(()));
+            journal.begin(&action("x"), time.into());
+            journal.end(&action("x"), Err("no room".to_owned()), time.into());
+        }
+        assert_eq!(journal.allows(&action("x")).unwrap_err(), "it failed 3 times, the last time: no room");
+        assert_eq!(journal.allows(&action("y")), Ok(()), "another wish");
+        let mut again = journal.clone();
+        again.retry();
+        assert_eq!(again.allows(&action("x")), Ok(()));
+        journal.forget(&[]);
+        assert_eq!(journal, Journal::default());
+    }
+
+    #[test]
+    fn what_the_machine_does_not_survive_waits() {
+        let mut journal = Journal::default();
+        for _ in 0..=INTERRUPTIONS {
+            assert_eq!(journal.allows(&action("x")), Ok(()));
+            journal.begin(&action("x"), 1);
+        }
+        assert_eq!(journal.allows(&action("x")).unwrap_err(), "the machine went down 11 times in the middle of it");
+        // One that ends well begins at nothing.
+        let mut journal = Journal::default();
+        journal.begin(&action("x"), 1);
+        journal.begin(&action("x"), 2);
+        journal.end(&action("x"), Ok(()), 3);
+        let entry = journal.entry(&action("x")).unwrap();
+        assert_eq!((entry.state, entry.interruptions, entry.since), (Stage::Done, 0, 3));
+    }
+
+    #[test]
+    fn it_is_read_as_it_was_written_and_another_format_is_not() {
+        let mut journal = Journal::default();
+        journal.begin(&action("x"), 1);
+        assert_eq!(Journal::from_json(journal.to_json().as_bytes()).unwrap(), journal);
+        let other = journal.to_json().replacen("\"format\": 1", "\"format\": 2", 1);
+        assert!(Journal::from_json(other.as_bytes()).unwrap_err().ends_with("needed format 1, found 2"));
+        assert!(Journal::from_json(b"{").is_err());
+    }
+}

@@ -1,0 +1,75 @@
+//! What is to be done: what differs between the node and its goal, subject by subject. Pure.
+
+use std::fmt::Write as _;
+
+use basalt_contract::Fault;
+use serde::{Deserialize, Serialize};
+
+/// One thing that differs, and what makes it right. Done twice it changes nothing the second time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Action {
+    /// Whose it is: `identity`.
+    pub subject: &'static str,
+    /// Which of the subject's, for people and for `explain`: `host-name`.
+    pub name: &'static str,
+    /// What is so and what is wished, in words.
+    pub what: String,
+    /// Where the wish stands.
+    pub asked_by: Vec<String>,
+    /// What is done, in this order.
+    pub effects: Vec<Effect>,
+}
+
+/// One change of the node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum Effect {
+    /// A file of mode 0644 is put in place, folders included.
+    Write {
+        /// Where.
+        path: String,
+        /// All of it.
+        text: String,
+    },
+    /// A file is taken away.
+    Remove {
+        /// Where.
+        path: String,
+    },
+    /// systemd-hostnamed sets the static host name, which is the kernel's at once.
+    SetHostName {
+        /// The name.
+        name: String,
+    },
+    /// tuned makes profiles active.
+    SwitchProfile {
+        /// With one space between two.
+        profile: String,
+    },
+}
+
+/// All that differs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    /// In the order in which they are done.
+    pub actions: Vec<Action>,
+    /// What could not be planned.
+    pub faults: Vec<Fault>,
+}
+
+impl Plan {
+    /// For people.
+    pub fn screen(&self) -> String {
+        let mut text = String::new();
+        for Action { subject, name, what, asked_by, .. } in &self.actions {
+            let _ = writeln!(text, "{:<25} {what}\n{:<25} asked for by {}", format!("{subject}/{name}"), "", asked_by.join(", "));
+        }
+        if self.actions.is_empty() {
+            text.push_str(if self.faults.is_empty() { "Nothing differs.\n" } else { "Nothing else differs.\n" });
+        }
+        for Fault { subject, what, next_step } in &self.faults {
+            let _ = writeln!(text, "\n{subject}: {what}\n  next: {next_step}");
+        }
+        text
+    }
+}

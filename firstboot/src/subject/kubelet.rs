@@ -1,0 +1,84 @@
+//! The kubelet's configuration: a drop-in of its folder (`--config-dir`).
+//!
+//! Format: `KubeletConfiguration` of `kubelet.config.k8s.io/v1beta1`, as JSON, which is YAML; a drop-in's name ends in `.conf`.
+
+use basalt_contract::desired::Kubelet as Wishes;
+use basalt_contract::{Fault, names};
+use serde_json::{Map, Value, json};
+
+use super::{Differences, Node, Subject, file};
+use crate::plan::{Action, Effect};
+
+const PATH: &str = "/etc/kubernetes/kubelet.conf.d/50-basalt.conf";
+
+/// The subject.
+pub struct Kubelet;
+
+impl Subject for Kubelet {
+    fn name(&self) -> &'static str {
+        "kubelet"
+    }
+
+    fn differences<'a>(&'a self, node: &'a Node<'a>) -> Differences<'a> {
+        Box::pin(async move { drop_in(node) })
+    }
+}
+
+fn drop_in(node: &Node<'_>) -> Result<Vec<Action>, Fault> {
+    let wishes = &node.goal.desired.kubelet;
+    let text = configuration(wishes);
+    let effect = file(node.outside.files.as_ref(), PATH, text).map_err(|error| Fault {
+        subject: Kubelet.name().to_owned(),
+        what: error.to_string(),
+        next_step: "let the agent read it".to_owned(),
+    })?;
+    let Some(effect) = effect else { return Ok(vec![]) };
+    let goal = node.goal;
+    let Wishes { taints, reserved_cpus, cpu_manager_policy, topology_manager_policy } = wishes;
+    let places = [
+        reserved_cpus.as_ref().map(|wish| goal.place(wish)),
+        cpu_manager_policy.as_ref().map(|wish| goal.place(wish)),
+        topology_manager_policy.as_ref().map(|wish| goal.place(wish)),
+    ];
+    let mut asked_by: Vec<_> = taints.iter().map(|wish| goal.place(wish)).chain(places.into_iter().flatten()).collect();
+    let what = match &effect {
+        Effect::Remove { .. } => {
+            asked_by.push("nobody wishes any".to_owned());
+            format!("no configuration of the kubelet, now there is {PATH}")
+        }
+        _ => format!("the kubelet's configuration in {PATH}"),
+    };
+    Ok(vec![Action { subject: Kubelet.name(), name: "drop-in", what, asked_by, effects: vec![effect] }])
+}
+
+/// The drop-in; absent: nobody wishes any.
+fn configuration(wishes: &Wishes) -> Option<String> {
+    let Wishes { taints, reserved_cpus, cpu_manager_policy, topology_manager_policy } = wishes;
+    let mut settings = Map::new();
+    if !taints.is_empty() {
+        settings.insert("registerWithTaints".into(), taints.iter().map(|taint| self::taint(taint)).collect());
+    }
+    if let Some(cpus) = reserved_cpus {
+        settings.insert("reservedSystemCPUs".into(), json!(cpus.value));
+    }
+    if let Some(policy) = cpu_manager_policy {
+        settings.insert("cpuManagerPolicy".into(), json!(policy.value));
+    }
+    if let Some(policy) = topology_manager_policy {
+        settings.insert("topologyManagerPolicy".into(), json!(policy.value));
+    }
+    if settings.is_empty() {
+        return None;
+    }
+    settings.insert("apiVersion".into(), json!("kubelet.config.k8s.io/v1beta1"));
+    settings.insert("kind".into(), json!("KubeletConfiguration"));
+    let text = serde_json::to_string_pretty(&Value::Object(settings)).unwrap_or_default();
+    Some(format!("# Written by {}: from desired state.\n{text}\n", names::AGENT_UNIT))
+}
+
+/// `key=value:Effect`, checked before.
+fn taint(text: &str) -> Value {
+    let (key, effect) = text.rsplit_once(':').unwrap_or((text, ""));
+    let (key, value) = key.split_once('=').unwrap_or((key, ""));
+    json!({ "key": key, "value": value, "effect": effect })
+}

@@ -1,0 +1,50 @@
+//! Labels of the node, by way of node feature discovery: a file of features, which its worker reads.
+//!
+//! Format: `source/local/local.go` of node-feature-discovery: `key=value` lines, at most 65,536 bytes; files whose names begin with a dot
+//! are passed over, so that one that is being written is not seen.
+
+use basalt_contract::Fault;
+
+use super::{Differences, Node, Subject, file};
+use crate::plan::{Action, Effect};
+
+const PATH: &str = "/etc/kubernetes/node-feature-discovery/features.d/basalt";
+/// A larger file is passed over as a whole.
+const LARGEST: usize = 65_536;
+
+/// The subject.
+pub struct Labels;
+
+impl Subject for Labels {
+    fn name(&self) -> &'static str {
+        "labels"
+    }
+
+    fn differences<'a>(&'a self, node: &'a Node<'a>) -> Differences<'a> {
+        Box::pin(async move { labels(node) })
+    }
+}
+
+fn labels(node: &Node<'_>) -> Result<Vec<Action>, Fault> {
+    let fault =
+        |what: String, next_step: &str| Fault { subject: Labels.name().to_owned(), what, next_step: next_step.to_owned() };
+    let wishes = &node.goal.desired.labels;
+    let text: String = wishes.iter().map(|(key, value)| format!("{key}={}\n", value.value)).collect();
+    if text.len() > LARGEST {
+        let what = format!("{PATH}: needed at most {LARGEST} bytes, found {} in {} labels", text.len(), wishes.len());
+        return Err(fault(what, "wish fewer labels"));
+    }
+    let text = Some(text).filter(|text| !text.is_empty());
+    let effect =
+        file(node.outside.files.as_ref(), PATH, text).map_err(|error| fault(error.to_string(), "let the agent read it"))?;
+    let Some(effect) = effect else { return Ok(vec![]) };
+    let mut asked_by: Vec<_> = wishes.values().map(|wish| node.goal.place(wish)).collect();
+    let what = match &effect {
+        Effect::Remove { .. } => {
+            asked_by.push("nobody wishes any".to_owned());
+            format!("no labels, now there are some in {PATH}")
+        }
+        _ => format!("{} labels in {PATH}", wishes.len()),
+    };
+    Ok(vec![Action { subject: Labels.name(), name: "features", what, asked_by, effects: vec![effect] }])
+}

@@ -1,0 +1,88 @@
+//! What of a node can be wished, one file a subject.
+//!
+//! How to add one: a file here with a type that is a [`Subject`], and its line in [`SUBJECTS`]. A subject reads what is so, compares it with the goal
+//! and says what differs; who does it, remembers it and verifies it knows no subject by name. It is verified when nothing differs
+//! any more.
+
+mod identity;
+mod kubelet;
+mod labels;
+mod tuned;
+
+use std::pin::Pin;
+
+use basalt_contract::Fault;
+
+use crate::backend::{FileError, Files, Outside};
+use crate::desired::Goal;
+use crate::facts::Facts;
+use crate::plan::{Action, Effect, Plan};
+
+/// All of them, in the order in which they are done.
+pub const SUBJECTS: [&dyn Subject; 4] = [&identity::Identity, &tuned::Tuned, &kubelet::Kubelet, &labels::Labels];
+
+/// A node and what it should be.
+pub struct Node<'a> {
+    /// Where it is read.
+    pub outside: &'a Outside,
+    /// What it is.
+    pub facts: &'a Facts,
+    /// What it should be.
+    pub goal: &'a Goal,
+}
+
+/// What differs, as soon as it is known.
+pub type Differences<'a> = Pin<Box<dyn Future<Output = Result<Vec<Action>, Fault>> + 'a>>;
+
+/// One thing that can be wished.
+pub trait Subject: Sync {
+    /// One word.
+    fn name(&self) -> &'static str;
+    /// What differs between the node and its goal; changes nothing.
+    fn differences<'a>(&'a self, node: &'a Node<'a>) -> Differences<'a>;
+}
+
+/// Asks every subject. One that cannot tell does not stop the others; but while it is not known what the node should be, nothing is planned:
+/// what nobody seems to wish might be in the file that has a mistake.
+pub async fn plan(node: &Node<'_>) -> Plan {
+    let mut plan = Plan { actions: Vec::new(), faults: node.goal.faults.clone() };
+    if !plan.faults.is_empty() {
+        return plan;
+    }
+    for subject in SUBJECTS {
+        match subject.differences(node).await {
+            Ok(actions) => plan.actions.extend(actions),
+            Err(fault) => plan.faults.push(fault),
+        }
+    }
+    plan
+}
+
+/// What makes the file `path` have this text, if it has not; `None`: that there is no such file.
+fn file(files: &dyn Files, path: &str, text: Option<String>) -> Result<Option<Effect>, FileError> {
+    let found = match files.read(path) {
+        Ok(bytes) => Some(bytes),
+        Err(error) if error.cause.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    let path = path.to_owned();
+    Ok(match (found, text) {
+        (None, None) => None,
+        (Some(found), Some(text)) if found == text.as_bytes() => None,
+        (_, Some(text)) => Some(Effect::Write { path, text }),
+        (Some(_), None) => Some(Effect::Remove { path }),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::SUBJECTS;
+
+    #[test]
+    fn each_has_a_name_of_its_own() {
+        let names: BTreeSet<_> = SUBJECTS.iter().map(|subject| subject.name()).collect();
+        assert_eq!(names.len(), SUBJECTS.len());
+    }
+}
