@@ -5,10 +5,12 @@
 //! To add one: a function and a row of [`ALL`] here, a target in `fuzz/fuzz_targets/` and a `[[bin]]` in `fuzz/Cargo.toml`, and a
 //! folder of small real files in `fuzz/corpus/`.
 
+mod desired;
 mod disks;
 mod kernel;
 mod profiles;
 
+pub use desired::desired_state;
 pub use disks::{ext4, fat, gpt, qcow2};
 pub use kernel::{certificate, initramfs, kernel_image, kernel_module, module_signature, modules_index, symvers, uefi_variables};
 pub use profiles::tuned_profile;
@@ -39,7 +41,8 @@ use crate::draft;
 pub type Reader = fn(&[u8]) -> bool;
 
 /// All of them, by the name of their corpus.
-pub const ALL: [(&str, Reader); 26] = [
+pub const ALL: [(&str, Reader); 27] = [
+    ("desired_state", desired_state),
     ("recipe", recipe),
     ("lock", lock),
     ("plan", plan),
