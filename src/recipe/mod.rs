@@ -393,7 +393,7 @@ pub fn schema() -> String {
 }
 
 fn schema_value() -> serde_json::Value {
-    schemars::schema_for!(Written).to_value()
+    shape::schema::<Written>()
 }
 
 #[cfg(test)]

@@ -32,6 +32,8 @@ pub use host_name::HostName;
 pub use read::read;
 
 use crate::placed::Placed;
+#[cfg(feature = "schema")]
+use crate::placed::shape;
 
 /// The JSON schema of [`Desired`], as [`read()`] uses it.
 pub const SCHEMA: &str = include_str!("../../desired.schema.json");
@@ -42,8 +44,7 @@ pub const SCHEMA: &str = include_str!("../../desired.schema.json");
 /// When a schema is no JSON: a mistake in the types.
 #[cfg(feature = "schema")]
 pub fn schema() -> String {
-    let schema = schemars::schema_for!(Desired).to_value();
-    serde_json::to_string_pretty(&schema).expect("a schema of ours is always JSON") + "\n"
+    serde_json::to_string_pretty(&shape::schema::<Desired>()).expect("a schema of ours is always JSON") + "\n"
 }
 
 /// What a node should be. All of it is optional: what nobody wishes is left as it is.

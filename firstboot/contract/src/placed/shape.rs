@@ -28,6 +28,29 @@ pub fn fit<'i>(table: Spanned<DeTable<'i>>, start: usize, schema: &Value, findin
     Fitted { table: Spanned::new(span, fitted), dropped: fitter.dropped }
 }
 
+/// The schema of `T`, as files are compared with it. Without the defaults that are nothing: the comments say what that means.
+#[cfg(feature = "schema")]
+pub fn schema<T: schemars::JsonSchema>() -> Value {
+    fn without_defaults(value: &mut Value) {
+        match value {
+            Value::Object(map) => {
+                let nothing = |value: &Value| match value {
+                    Value::Object(map) => map.is_empty(),
+                    Value::Array(list) => list.is_empty(),
+                    other => other.is_null(),
+                };
+                map.retain(|key, value| key != "default" || !nothing(value));
+                map.values_mut().for_each(without_defaults);
+            }
+            Value::Array(list) => list.iter_mut().for_each(without_defaults),
+            _ => {}
+        }
+    }
+    let mut schema = schemars::schema_for!(T).to_value();
+    without_defaults(&mut schema);
+    schema
+}
+
 struct Fitter<'a> {
     schema: &'a Value,
     start: usize,
