@@ -74,11 +74,24 @@ pub struct Keyring {
 impl Keyring {
     /// The certificates in an uncompressed kernel. They lie one behind another with nothing that says where; DER does.
     pub fn of_kernel(kernel: &[u8]) -> Self {
+        Self::scan(kernel, |_| ())
+    }
+
+    /// The certificates alone, one behind another: [`Self::of_kernel`] reads the same keys from them.
+    pub fn certificates(kernel: &[u8]) -> Vec<u8> {
+        let mut all = Vec::new();
+        Self::scan(kernel, |certificate| all.extend_from_slice(certificate));
+        all
+    }
+
+    fn scan(kernel: &[u8], mut certificate: impl FnMut(&[u8])) -> Self {
         let mut ring = Self::default();
         let mut at = 0;
         while let Some(found) = kernel[at..].iter().position(|byte| *byte == 0x30) {
             at += found;
-            at += ring.certificate_at(&kernel[at..]).unwrap_or(1);
+            let len = ring.certificate_at(&kernel[at..]);
+            certificate(&kernel[at..at + len.unwrap_or(0)]);
+            at += len.unwrap_or(1);
         }
         ring
     }

@@ -23,6 +23,9 @@ use crate::tree::{Content, TreePath};
 /// The kind of the store's entries of a kernel's exports, by the digest of the package with its headers, and their one file.
 const EXPORTS: &str = "kernel-exports";
 const SYMVERS: &str = "Module.symvers";
+/// The same of a kernel's certificates, by the digest of its image.
+const CERTIFICATES: &str = "kernel-certificates";
+const DER: &str = "certificates.der";
 /// Where the kernel looks for firmware, and how it may be packed there.
 const FIRMWARE: [&str; 2] = ["/usr/lib/firmware/updates", "/usr/lib/firmware"];
 const PACKED: [&str; 3] = ["", ".xz", ".zst"];
@@ -137,8 +140,12 @@ pub fn examine(
 
 fn keyring(wanted: &KernelModules, target: &Target<'_>, store: &Store) -> Result<Keyring> {
     let image = target.image()?;
-    let unpacked = kernel_image::unpack(&image).with_context(|| format!("the kernel {}", target.release))?;
-    let mut ring = Keyring::of_kernel(&unpacked);
+    // Unpacking a kernel takes longer than the proof of a few modules: what is asked of it is kept.
+    let entry = store.entry_or_make(CERTIFICATES, &image.digest(), |folder| {
+        let unpacked = kernel_image::unpack(&image.bytes()?).with_context(|| format!("the kernel {}", target.release))?;
+        Ok(fs::write(folder.join(DER), Keyring::certificates(&unpacked))?)
+    })?;
+    let mut ring = Keyring::of_kernel(&fs::read(entry.path.join(DER))?);
     for key in &wanted.keys {
         let bytes = blob(store, key.sha256, key.size, "the key for kernel modules")?.bytes()?;
         ring.add(&bytes).map_err(|bad| Failure::new(Kind::Invalid, format!("kernel.module-keys: {bad}")))?;

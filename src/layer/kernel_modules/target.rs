@@ -130,16 +130,15 @@ impl<'a> Target<'a> {
     }
 
     /// The kernel image itself: where it lies in a tree that is not yet a commit, or in one.
-    pub fn image(&self) -> Result<Vec<u8>> {
+    pub fn image(&self) -> Result<&Content> {
         let places = [self.path("vmlinuz")?, TreePath::parse(&format!("/boot/vmlinuz-{}", self.release))?];
         let found = places.iter().find_map(|path| self.below.file(path));
-        let content = found.ok_or_else(|| {
+        Ok(found.ok_or_else(|| {
             Failure::new(
                 Kind::Invalid,
                 format!("the kernel {}: needed {} or {}, found neither", self.release, places[0], places[1]),
             )
-        })?;
-        Ok(content.bytes()?)
+        })?)
     }
 
     /// The exports that come with the base: beside its modules, or in the kernel's headers.
