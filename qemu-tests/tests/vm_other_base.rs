@@ -176,6 +176,8 @@ fn the_bill_of_materials_has_every_package(foreign: &Foreign, image: &std::path:
 fn it_is_the_system(vm: &mut Running, foreign: &Foreign, manifest: &Value) -> Result<()> {
     let state = vm.wait_for_boot(BOOT)?;
     ensure!(state == "running", "{state}: {}", vm.shell("systemctl --failed --no-pager", COMMAND)?.text());
+    // The system may be up before the agent is done.
+    vm.must("basalt-firstboot status --wait >/dev/null; :", COMMAND)?;
     let text = |key: &str| manifest[key].as_str().with_context(|| format!("manifest.json: no {key}"));
     let agent = "busctl get-property org.basalt.FirstBoot1 /org/basalt/FirstBoot1 org.basalt.FirstBoot1";
     // Debian's kernel lies in /boot of a disk that libostree does not know; what the layers changed is theirs, what a build writes is its own,
