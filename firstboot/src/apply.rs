@@ -79,13 +79,9 @@ pub async fn apply(outside: &Outside) -> Applied {
             Some(None) => "it was done, and still differs",
             None => "it came to differ meanwhile",
         };
-        applied.faults.push(Fault {
-            subject: subject.to_owned(),
-            what: format!("{what}: {why}"),
-            next_step: format!(
-                "see `basalt-firstboot plan`, mend what is in the way of {name}, then `basalt-firstboot apply --retry`"
-            ),
-        });
+        let next =
+            format!("see `basalt-firstboot plan`, mend what is in the way of {name}, then `basalt-firstboot apply --retry`");
+        applied.faults.push(Fault::new(subject, format!("{what}: {why}"), next));
     }
     applied
 }
@@ -145,8 +141,8 @@ impl Applied {
         if self.outcomes.is_empty() && self.faults.is_empty() {
             text.push_str("Nothing differs.\n");
         }
-        for Fault { subject, what, next_step } in &self.faults {
-            text += &format!("\n{subject}: {what}\n  next: {next_step}\n");
+        for fault in &self.faults {
+            text += &format!("\n{fault}\n");
         }
         text
     }

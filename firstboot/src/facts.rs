@@ -38,7 +38,7 @@ const COMMAND_LINE: &str = "/proc/cmdline";
 pub fn collect(files: &dyn Files) -> Facts {
     let mut faults = Vec::new();
     let mut note = |subject: &str, next_step: &str, what: String| {
-        faults.push(Fault { subject: subject.to_owned(), what, next_step: next_step.to_owned() });
+        faults.push(Fault::new(subject, what, next_step));
     };
     Facts {
         image: image(files).map_err(|what| note("image", "boot an image that Basalt built", what)).ok(),

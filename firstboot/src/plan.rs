@@ -67,8 +67,8 @@ impl Plan {
         if self.actions.is_empty() {
             text.push_str(if self.faults.is_empty() { "Nothing differs.\n" } else { "Nothing else differs.\n" });
         }
-        for Fault { subject, what, next_step } in &self.faults {
-            let _ = writeln!(text, "\n{subject}: {what}\n  next: {next_step}");
+        for fault in &self.faults {
+            let _ = writeln!(text, "\n{fault}");
         }
         text
     }

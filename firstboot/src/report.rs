@@ -70,7 +70,7 @@ pub fn of_facts(facts: &Facts) -> String {
         let _ = writeln!(text, "{name:<11} {value}");
     }
     for fault in &facts.faults {
-        let _ = writeln!(text, "\n{}: {}\n  next: {}", fault.subject, fault.what, fault.next_step);
+        let _ = writeln!(text, "\n{fault}");
     }
     text
 }

@@ -99,15 +99,15 @@ fn told(outside: &Outside, result: std::io::Result<()>) {
 }
 
 fn bus_fault(error: &zbus::Error) -> Fault {
-    Fault {
-        subject: "bus".to_owned(),
-        what: format!("cannot have {} on the system bus: {error}", names::BUS_NAME),
-        next_step: "check dbus.service and /usr/share/dbus-1/system.d/org.basalt.FirstBoot1.conf".to_owned(),
-    }
+    Fault::new(
+        "bus",
+        format!("cannot have {} on the system bus: {error}", names::BUS_NAME),
+        "check dbus.service and /usr/share/dbus-1/system.d/org.basalt.FirstBoot1.conf",
+    )
 }
 
 fn report_fault(what: String) -> Fault {
-    Fault { subject: "report".to_owned(), what, next_step: "check that /var is writable and has room".to_owned() }
+    Fault::new("report", what, "check that /var is writable and has room")
 }
 
 /// The signals that end us.

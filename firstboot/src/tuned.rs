@@ -67,7 +67,7 @@ async fn verified(tuner: &dyn Tuner) -> Result<bool, PeerError> {
 }
 
 fn fault(what: String, next_step: &str) -> Fault {
-    Fault { subject: "tuned".to_owned(), what, next_step: next_step.to_owned() }
+    Fault::new("tuned", what, next_step)
 }
 
 #[cfg(test)]

@@ -5,9 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Findings;
 use super::written::{Agent, Base, Disk, Kernel, Outputs, Sign, Ssh, Systemd, Tuned, Update, Written};
-use super::{Placed, Sources};
+use super::{Findings, Placed, Sources};
 
 /// A file and what it includes.
 #[derive(Debug)]

@@ -1,5 +1,7 @@
 //! What the agent found, did and could not do in one boot.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{ContractError, ImageInfo, State, wire};
@@ -44,6 +46,20 @@ pub struct Fault {
     pub what: String,
     /// What a person can do.
     pub next_step: String,
+}
+
+impl Fault {
+    /// What is wrong with `subject`, and what a person can do.
+    pub fn new(subject: &str, what: impl Into<String>, next_step: impl Into<String>) -> Self {
+        Self { subject: subject.to_owned(), what: what.into(), next_step: next_step.into() }
+    }
+}
+
+/// Two lines for people.
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}\n  next: {}", self.subject, self.what, self.next_step)
+    }
 }
 
 /// What tuned does.

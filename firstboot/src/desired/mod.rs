@@ -116,7 +116,7 @@ fn absent(error: &FileError) -> bool {
 }
 
 fn fault(what: String, next_step: &str) -> Fault {
-    Fault { subject: SUBJECT.to_owned(), what, next_step: next_step.to_owned() }
+    Fault::new(SUBJECT, what, next_step)
 }
 
 #[cfg(test)]

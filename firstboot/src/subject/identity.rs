@@ -27,18 +27,13 @@ impl Subject for Identity {
 fn host_name(node: &Node<'_>) -> Result<Vec<Action>, Fault> {
     let Some(wish) = &node.goal.desired.identity.host_name else { return Ok(vec![]) };
     let place = node.goal.place(wish);
-    let fault = |why: String| Fault {
-        subject: Identity.name().to_owned(),
-        what: format!("{place}: the host name {:?} cannot be made: {why}", wish.value),
-        next_step: "use a variable that this machine tells: see `basalt-firstboot facts`".to_owned(),
+    let fault = |why: String| {
+        let what = format!("{place}: the host name {:?} cannot be made: {why}", wish.value);
+        Fault::new(Identity.name(), what, "use a variable that this machine tells: see `basalt-firstboot facts`")
     };
     let name = HostName::parse(wish).and_then(|template| template.of(&node.facts.hardware)).map_err(fault)?;
     let files = node.outside.files.as_ref();
-    let current = facts::line(files, CURRENT).map_err(|what| Fault {
-        subject: Identity.name().to_owned(),
-        what,
-        next_step: "check that /proc is mounted".to_owned(),
-    })?;
+    let current = facts::line(files, CURRENT).map_err(|what| Fault::new(Identity.name(), what, "check that /proc is mounted"))?;
     // Not there: the kernel's name is only for this boot.
     let kept = facts::line(files, STATIC).unwrap_or_default();
     if current == name && kept == name {

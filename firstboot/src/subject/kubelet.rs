@@ -27,11 +27,8 @@ impl Subject for Kubelet {
 fn drop_in(node: &Node<'_>) -> Result<Vec<Action>, Fault> {
     let wishes = &node.goal.desired.kubelet;
     let text = configuration(wishes);
-    let effect = file(node.outside.files.as_ref(), PATH, text).map_err(|error| Fault {
-        subject: Kubelet.name().to_owned(),
-        what: error.to_string(),
-        next_step: "let the agent read it".to_owned(),
-    })?;
+    let effect = file(node.outside.files.as_ref(), PATH, text)
+        .map_err(|error| Fault::new(Kubelet.name(), error.to_string(), "let the agent read it"))?;
     let Some(effect) = effect else { return Ok(vec![]) };
     let goal = node.goal;
     let Wishes { taints, reserved_cpus, cpu_manager_policy, topology_manager_policy } = wishes;

@@ -26,8 +26,7 @@ impl Subject for Labels {
 }
 
 fn labels(node: &Node<'_>) -> Result<Vec<Action>, Fault> {
-    let fault =
-        |what: String, next_step: &str| Fault { subject: Labels.name().to_owned(), what, next_step: next_step.to_owned() };
+    let fault = |what: String, next_step: &str| Fault::new(Labels.name(), what, next_step);
     let wishes = &node.goal.desired.labels;
     let text: String = wishes.iter().map(|(key, value)| format!("{key}={}\n", value.value)).collect();
     if text.len() > LARGEST {

@@ -18,11 +18,10 @@ impl Subject for Tuned {
             let wish = node.goal.desired.tuned.profile.as_ref().map(|wish| (wish.value.clone(), node.goal.place(wish)));
             let image = || Some((node.facts.tuned.clone()?, basalt_contract::names::TUNED_FILE.to_owned()));
             let Some((profile, place)) = wish.or_else(image) else { return Ok(vec![]) };
-            let active = node.outside.tuner.active().await.map_err(|error| Fault {
-                subject: Tuned.name().to_owned(),
-                what: format!("cannot be asked: {error}"),
-                next_step: "see `systemctl status tuned`".to_owned(),
-            })?;
+            let active =
+                node.outside.tuner.active().await.map_err(|error| {
+                    Fault::new(Tuned.name(), format!("cannot be asked: {error}"), "see `systemctl status tuned`")
+                })?;
             if active == profile {
                 return Ok(vec![]);
             }

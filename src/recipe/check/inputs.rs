@@ -3,8 +3,7 @@
 use std::fs;
 use std::io::Read as _;
 
-use super::super::Findings;
-use super::super::Placed;
+use super::super::{Findings, Placed};
 use super::super::{ImageSource, Origin, Recipe, secrets, written::Written};
 use crate::kmod::signing::Certificate;
 use crate::layer::overlay;

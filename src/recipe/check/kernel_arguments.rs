@@ -4,8 +4,7 @@ use std::path::Path;
 
 use basalt_contract::kernel_arguments::{self, Contradictions, Declaration, Source};
 
-use super::super::Findings;
-use super::super::{Placed, Sources};
+use super::super::{Findings, Placed, Sources};
 use super::super::{Recipe, Written, names};
 
 /// What is listed, each with its line: relative to the recipe's folder, so that it says the same on every machine.

@@ -1,4 +1,4 @@
-//! What can never work, told before anything changes: when an image is built, and on the node.
+//! What can never work, told before anything changes.
 
 use std::collections::BTreeMap;
 

@@ -92,13 +92,14 @@ impl PciMatch {
 
 impl Count {
     fn judge(self, what: &str, found: u64) -> Verdict {
-        let (least, most) = (self.at_least.unwrap_or(0), self.at_most.unwrap_or(u32::MAX));
-        if found < u64::from(least) {
-            Verdict::Differs(format!("needed at least {least} {what}, found {found}"))
-        } else if self.at_most.is_some() && found > u64::from(most) {
-            Verdict::Differs(format!("needed at most {most} {what}, found {found}"))
-        } else {
-            Verdict::Holds
+        match (self.at_least, self.at_most) {
+            (Some(least), _) if found < u64::from(least) => {
+                Verdict::Differs(format!("needed at least {least} {what}, found {found}"))
+            }
+            (_, Some(most)) if found > u64::from(most) => {
+                Verdict::Differs(format!("needed at most {most} {what}, found {found}"))
+            }
+            _ => Verdict::Holds,
         }
     }
 }

@@ -1,8 +1,7 @@
 //! What a node should be, as people write it.
 //!
 //! ```text
-//! files, config drive, credentials --read--> [Desired] --choose(Hardware)--> one Desired --> what the agent plans
-//! recipe's [firstboot] ------------checked when the image is built--^
+//! files, fw_cfg, credentials --read, check--> [Desired] --choose(Hardware)--> one Desired --> what the agent plans
 //! ```
 //!
 //! One file serves a mixed fleet: a `[[when]]` holds for the machines that it matches, and says what is different there. The rule of
