@@ -1,105 +1,258 @@
-//! Does what a plan says, one action after another, and finds out anew whether anything still differs.
+//! Makes the node what it should be: subject by subject does what differs, looks again, and has it verified.
 //!
-//! The power may go at any point. Before an action's first effect and after its last one the journal is on the disk; an effect that happened and
-//! was not noted differs no more, so that it is not done again.
+//! The power may go at any point. Before an action's first effect and after its last one the journal is on the disk; an effect that happened
+//! and was not noted differs no more, so that it is not done again. What is done and still differs has failed: nothing is tried for ever.
 
 use std::io::ErrorKind;
 
-use basalt_contract::Fault;
+use basalt_contract::{Fault, Holds, Step, StepState};
 use serde::Serialize;
 
 use crate::backend::Outside;
-use crate::desired;
-use crate::facts::{self, Facts};
-use crate::journal::{self, Journal};
+use crate::desired::{self, Goal};
+use crate::facts::Facts;
+use crate::journal::{self, Journal, Turn};
 use crate::plan::{Action, Effect, Plan};
-use crate::subject::{self, Node};
+use crate::report;
+use crate::subject::{self, Node, SUBJECTS, Subject};
 
-/// What became of one action.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Outcome {
-    /// Whose it was.
-    pub subject: &'static str,
-    /// Which of the subject's.
-    pub name: &'static str,
-    /// What was to be done.
-    pub what: String,
-    /// Why it was not; absent: it was.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub failed: Option<String>,
+/// What has been done so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Progress {
+    /// So many subjects are done with.
+    pub done: u32,
+    /// Of so many.
+    pub total: u32,
+    /// What differed, as far as it is known, in the order in which it is done.
+    pub actions: Vec<Action>,
+    /// Where each of them is.
+    pub steps: Vec<Step>,
 }
 
-/// What was done, and what still differs.
+/// What was done, what holds, and what is not as it should be.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Applied {
-    /// In the order in which they were done.
-    pub outcomes: Vec<Outcome>,
+    /// What differed, and what became of it.
+    pub steps: Vec<Step>,
+    /// What holds.
+    pub holds: Vec<Holds>,
     /// Everything that is not as it should be, with reasons.
     pub faults: Vec<Fault>,
+    /// Whether it may be otherwise if it is tried again.
+    #[serde(skip)]
+    pub again: bool,
+    /// Whether what is done is in force after a reboot.
+    #[serde(skip)]
+    pub reboot: bool,
 }
 
-/// What differs now.
+/// Who hears how far it is.
+pub type Listener<'a> = &'a mut (dyn FnMut(&Progress) + 'a);
+
+/// What the node should be.
+pub fn goal(outside: &Outside, facts: &Facts) -> Goal {
+    desired::load(outside.files.as_ref(), &outside.credentials, &facts.hardware)
+}
+
+/// What differs now; changes nothing and waits for nobody.
 pub async fn plan(outside: &Outside, facts: &Facts) -> Plan {
-    let goal = desired::load(outside.files.as_ref(), &facts.hardware);
-    subject::plan(&Node { outside, facts, goal: &goal }).await
+    let goal = goal(outside, facts);
+    subject::plan(&Node { outside, facts, goal: &goal, patient: false }).await
 }
 
-/// Does what differs, then looks again.
-pub async fn apply(outside: &Outside) -> Applied {
-    let files = outside.files.as_ref();
-    let facts = facts::collect(files);
-    let mut applied = Applied::default();
-    let mut journal = match files.read(journal::PATH) {
-        Ok(bytes) => Journal::from_json(&bytes).unwrap_or_else(|why| {
-            outside.console.warn(&format!("{why}; beginning a new one"));
-            Journal::default()
-        }),
-        Err(error) if error.cause.kind() == ErrorKind::NotFound => Journal::default(),
-        Err(error) => {
-            outside.console.warn(&format!("{error}; beginning a new one"));
-            Journal::default()
+/// What holds and what does not; changes nothing.
+pub async fn verify(outside: &Outside, facts: &Facts) -> Applied {
+    let goal = goal(outside, facts);
+    let mut found = Applied { faults: goal.faults.clone(), ..Applied::default() };
+    if !found.faults.is_empty() {
+        return found;
+    }
+    let node = Node { outside, facts, goal: &goal, patient: false };
+    for subject in SUBJECTS {
+        match look(subject, &node).await {
+            Ok(holds) => found.holds.extend(holds),
+            Err(faults) => found.faults.extend(faults),
         }
+    }
+    found
+}
+
+async fn look(subject: &dyn Subject, node: &Node<'_>) -> Result<Option<Holds>, Vec<Fault>> {
+    let differing = subject.differences(node).await.map_err(|fault| vec![fault])?;
+    if !differing.is_empty() {
+        let next = "run `basalt-firstboot apply`";
+        return Err(differing
+            .iter()
+            .map(|action| Fault::new(subject.name(), format!("it differs: {}", action.what), next))
+            .collect());
+    }
+    let what = subject.verify(node).await.map_err(|fault| vec![fault])?;
+    Ok(what.map(|what| Holds { subject: subject.name().to_owned(), what }))
+}
+
+/// Does what differs, looks again and verifies. `told` hears of each step.
+pub async fn apply(outside: &Outside, facts: &Facts, told: Listener<'_>) -> Applied {
+    let goal = goal(outside, facts);
+    if !goal.faults.is_empty() {
+        // What nobody seems to wish might be in the file that has a mistake.
+        return Applied { faults: goal.faults, ..Applied::default() };
+    }
+    let node = Node { outside, facts, goal: &goal, patient: true };
+    let total = SUBJECTS.len().try_into().unwrap_or(u32::MAX);
+    let progress = Progress { total, ..Progress::default() };
+    let mut pass = Pass { node, journal: journal(outside), progress, applied: Applied::default(), told };
+    pass.tell().await;
+    for subject in SUBJECTS {
+        if let Err(fault) = pass.one(subject).await {
+            pass.applied.faults.push(fault);
+            pass.applied.again = true;
+        }
+        pass.progress.done += 1;
+        pass.tell().await;
+    }
+    Applied { steps: pass.progress.steps, ..pass.applied }
+}
+
+/// The journal, or a new one where it cannot be read.
+pub fn journal(outside: &Outside) -> Journal {
+    let read = match outside.files.read(journal::PATH) {
+        Ok(bytes) => Journal::from_json(&bytes),
+        Err(error) if error.cause.kind() == ErrorKind::NotFound => return Journal::default(),
+        Err(error) => Err(error.to_string()),
     };
-    let wished = plan(outside, &facts).await;
-    journal.forget(&wished.actions);
-    for action in &wished.actions {
-        let failed = match journal.allows(action) {
-            Ok(()) => one(outside, action, &mut journal).await.err(),
-            Err(why) => Some(format!("waits: {why}")),
-        };
-        let Action { subject, name, what, .. } = action;
-        applied.outcomes.push(Outcome { subject, name, what: what.clone(), failed });
-    }
-    let left = plan(outside, &facts).await;
-    applied.faults = left.faults;
-    for Action { subject, name, what, .. } in left.actions {
-        let outcome = applied.outcomes.iter().find(|outcome| (outcome.subject, outcome.name) == (subject, name));
-        let why = match outcome.map(|outcome| outcome.failed.as_deref()) {
-            Some(Some(why)) => why,
-            Some(None) => "it was done, and still differs",
-            None => "it came to differ meanwhile",
-        };
-        let next =
-            format!("see `basalt-firstboot plan`, mend what is in the way of {name}, then `basalt-firstboot apply --retry`");
-        applied.faults.push(Fault::new(subject, format!("{what}: {why}"), next));
-    }
-    applied
+    read.unwrap_or_else(|why| {
+        outside.console.warn(&format!("{why}; beginning a new one"));
+        Journal::default()
+    })
 }
 
-/// One action, with the journal before and behind it. Without a journal nothing is begun.
-async fn one(outside: &Outside, action: &Action, journal: &mut Journal) -> Result<(), String> {
-    journal.begin(action, outside.clock.now());
-    keep(outside, journal)?;
-    let mut result = Ok(());
-    for effect in &action.effects {
-        result = run(outside, effect).await;
-        if result.is_err() {
-            break;
+/// One way through all subjects.
+struct Pass<'a, 'l> {
+    node: Node<'a>,
+    journal: Journal,
+    progress: Progress,
+    applied: Applied,
+    told: Listener<'l>,
+}
+
+impl Pass<'_, '_> {
+    /// Who waits for something else than us gets a turn.
+    async fn tell(&mut self) {
+        (self.told)(&self.progress);
+        tokio::task::yield_now().await;
+    }
+
+    /// One subject. A fault is what it cannot tell; what it cannot do is in its steps, and told as faults, too.
+    async fn one(&mut self, subject: &dyn Subject) -> Result<(), Fault> {
+        let actions = subject.differences(&self.node).await?;
+        let first = self.progress.steps.len();
+        self.progress.steps.extend(actions.iter().map(step));
+        self.progress.actions.extend(actions.iter().cloned());
+        for (index, action) in actions.iter().enumerate() {
+            self.act(first + index, action).await;
+        }
+        let left = if actions.is_empty() { vec![] } else { subject.differences(&self.node).await? };
+        for action in &left {
+            self.differs(first, action).await;
+        }
+        if self.journal.forget(subject.name(), &left) {
+            self.keep().map_err(|why| Fault::new("journal", why, "check that /var is writable and has room"))?;
+        }
+        if left.is_empty()
+            && let Some(what) = subject.verify(&self.node).await?
+        {
+            self.applied.holds.push(Holds { subject: subject.name().to_owned(), what });
+        }
+        Ok(())
+    }
+
+    /// One action, unless it failed too often.
+    async fn act(&mut self, index: usize, action: &Action) {
+        match self.journal.turn(action, self.boot()) {
+            Turn::Now => {}
+            Turn::AfterReboot => return self.at(index, action, StepState::Done, String::new()).await,
+            Turn::Waits(why) => return self.at(index, action, StepState::Waiting, why).await,
+        }
+        self.at(index, action, StepState::Running, String::new()).await;
+        match self.effects(action).await {
+            Ok(()) => self.at(index, action, StepState::Done, String::new()).await,
+            Err(why) => self.at(index, action, StepState::Failed, why).await,
         }
     }
-    journal.end(action, result.clone(), outside.clock.now());
-    keep(outside, journal)?;
-    result
+
+    /// The effects, with the journal before and behind them. Without a journal nothing is begun.
+    async fn effects(&mut self, action: &Action) -> Result<(), String> {
+        let outside = self.node.outside;
+        let boot = self.boot().to_owned();
+        self.journal.begin(action, &boot, outside.clock.now());
+        self.keep()?;
+        let mut result = Ok(());
+        for effect in &action.effects {
+            result = run(outside, effect).await;
+            if result.is_err() {
+                break;
+            }
+        }
+        self.journal.end(action, result.clone(), outside.clock.now());
+        self.keep()?;
+        result
+    }
+
+    /// It still differs: a fault, and a failure where it seemed done.
+    async fn differs(&mut self, first: usize, action: &Action) {
+        let Action { subject, name, what, .. } = action;
+        let of = |step: &Step| step.name == action.key();
+        let Some(index) = self.progress.steps.iter().skip(first).position(of).map(|index| first + index) else {
+            self.applied.again = true;
+            let fault = Fault::new(subject, format!("{what}: it came to differ meanwhile"), next_step(name));
+            return self.applied.faults.push(fault);
+        };
+        if self.progress.steps[index].state == StepState::Done && action.reboot {
+            let after = "in force after the reboot".to_owned();
+            self.applied.reboot = true;
+            return self.at(index, action, StepState::Done, after).await;
+        }
+        if self.progress.steps[index].state == StepState::Done {
+            let why = "it was done, and still differs".to_owned();
+            self.journal.end(action, Err(why.clone()), self.node.outside.clock.now());
+            if let Err(why) = self.keep() {
+                self.node.outside.console.warn(&why);
+            }
+            self.at(index, action, StepState::Failed, why).await;
+        }
+        let step = &self.progress.steps[index];
+        let waits = if step.state == StepState::Waiting { "waits: " } else { "" };
+        let fault = Fault::new(subject, format!("{what}: {waits}{}", step.reason), next_step(name));
+        self.applied.faults.push(fault);
+        self.applied.again |= self.journal.turn(action, self.boot()) == Turn::Now;
+    }
+
+    async fn at(&mut self, index: usize, action: &Action, state: StepState, reason: String) {
+        let attempts = self.journal.attempts(action);
+        let since = self.node.outside.clock.now();
+        if let Some(step) = self.progress.steps.get_mut(index) {
+            (step.state, step.reason, step.attempts, step.since) = (state, reason, attempts, since);
+        }
+        self.tell().await;
+    }
+
+    fn boot(&self) -> &str {
+        self.node.facts.boot_id.as_deref().unwrap_or_default()
+    }
+
+    fn keep(&self) -> Result<(), String> {
+        keep(self.node.outside, &self.journal)
+    }
+}
+
+fn step(action: &Action) -> Step {
+    let Action { what, .. } = action;
+    let (state, reason) = (StepState::Pending, String::new());
+    Step { name: action.key(), what: what.clone(), state, reason, attempts: 0, next_attempt: None, since: 0 }
+}
+
+fn next_step(name: &str) -> String {
+    format!("see `basalt-firstboot plan`, mend what is in the way of {name}, then `basalt-firstboot apply --retry`")
 }
 
 fn keep(outside: &Outside, journal: &Journal) -> Result<(), String> {
@@ -112,6 +265,7 @@ async fn run(outside: &Outside, effect: &Effect) -> Result<(), String> {
         Effect::Write { path, text } => outside.files.replace(path, text.as_bytes()).map_err(|error| error.to_string()),
         Effect::Remove { path } => outside.files.remove(path).map_err(|error| error.to_string()),
         Effect::SetHostName { name } => outside.namer.set_host_name(name).await.map_err(|error| error.to_string()),
+        Effect::Start { unit } => outside.units.start(unit).await.map_err(|error| error.to_string()),
         Effect::SwitchProfile { profile } => outside.tuner.switch(profile).await.map_err(|error| error.to_string()),
     }
 }
@@ -134,12 +288,14 @@ impl Applied {
     /// For people.
     pub fn screen(&self) -> String {
         let mut text = String::new();
-        for Outcome { subject, name, what, failed } in &self.outcomes {
-            let word = if failed.is_some() { "FAILED" } else { "done" };
-            text += &format!("{word:<7} {:<25} {what}\n", format!("{subject}/{name}"));
+        for step in &self.steps {
+            text += &(report::step(step) + "\n");
         }
-        if self.outcomes.is_empty() && self.faults.is_empty() {
+        if self.steps.is_empty() && self.faults.is_empty() {
             text.push_str("Nothing differs.\n");
+        }
+        for Holds { subject, what } in &self.holds {
+            text += &format!("{subject:<20} {:<8} {what}\n", "holds");
         }
         for fault in &self.faults {
             text += &format!("\n{fault}\n");

@@ -3,14 +3,17 @@
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use basalt_contract::State;
 use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 
-use crate::backend::real;
-use crate::{apply, facts, report, serve, status};
+use crate::apply::Applied;
+use crate::backend::{Outside, real};
+use crate::status::Status;
+use crate::{apply, dbus, deploy, explain, export, facts, report, serve, status};
 
 /// The first-boot agent of Basalt: finds out what this node is and reports it.
 #[derive(Parser)]
@@ -27,6 +30,9 @@ struct Cli {
 enum Verb {
     /// Run as the service org.basalt.FirstBoot1 on the system bus
     Serve,
+    /// What basalt-kernel-arguments.service runs
+    #[command(hide = true)]
+    Deploy,
     /// Say how the node does: ask the running agent, else read its last report
     ///
     /// Under a --root other than / the last report is read. Exit status: 0 when
@@ -35,9 +41,15 @@ enum Verb {
     Status {
         #[command(flatten)]
         output: Output,
-        /// Wait until the running agent is done
+        /// Wait until the running agent is done, and tries nothing again
         #[arg(long)]
         wait: bool,
+        /// The same, and show each step
+        #[arg(long)]
+        watch: bool,
+        /// Wait no longer than this, and fail then
+        #[arg(long, value_name = "SECONDS")]
+        timeout: Option<u64>,
     },
     /// Find out what this node is, and print it; change nothing
     ///
@@ -51,11 +63,31 @@ enum Verb {
     /// the kernel's command line names. Exit status: 0 when all could be told, 1
     /// when not.
     Plan(Output),
+    /// Say what holds and what does not; change nothing
+    ///
+    /// Asks whoever did the work whether it is so. Exit status: 0 when all holds,
+    /// 1 when not.
+    Verify(Output),
+    /// Print what the node is, as desired state (TOML); change nothing
+    ///
+    /// What cannot be told is a comment.
+    Export,
+    /// Say all that is known of one action
+    ///
+    /// Who asked for it, what is done about it, what became of it. Exit status: 0
+    /// when it holds, 1 when it differs or is unknown.
+    Explain {
+        /// As `plan` names it: identity/host-name
+        action: String,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Make the node what its desired state says, and look again
     ///
-    /// What failed three times waits until what is wished changes, or --retry
-    /// says so. Exit status: 0 when nothing differs any more, 1 when something
-    /// does.
+    /// The running agent does it; without one, or under a --root other than /, it
+    /// is done here. What failed three times waits until what is wished changes,
+    /// or --retry says so. Exit status: 0 when nothing differs any more, 1 when
+    /// something does.
     Apply {
         #[command(flatten)]
         output: Output,
@@ -82,42 +114,91 @@ struct Output {
 pub fn run() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
     let mut outside = real::outside(&cli.root).with_context(|| format!("{}: cannot be the root folder", cli.root.display()))?;
-    if cli.root != Path::new("/") && !matches!(cli.verb, Verb::Serve) {
+    let here = cli.root == Path::new("/");
+    if !here && !matches!(cli.verb, Verb::Serve) {
         // Whoever is on the bus belongs to the running node.
-        (outside.tuner, outside.namer) = (Box::new(real::Elsewhere), Box::new(real::Elsewhere));
+        (outside.tuner, outside.namer, outside.units) =
+            (Box::new(real::Elsewhere), Box::new(real::Elsewhere), Box::new(real::Elsewhere));
     }
+    let files = outside.files.as_ref();
     let good = match cli.verb {
         Verb::Serve => return runtime()?.block_on(serve::serve(&outside)),
-        Verb::Status { output, wait } => {
-            let status = if cli.root == Path::new("/") {
-                runtime()?.block_on(status::ask(outside.files.as_ref(), wait))?
+        Verb::Status { output, wait, watch, timeout } => {
+            let status = if here {
+                let shown = |line: &str| if output.json { eprintln!("{line}") } else { println!("{line}") };
+                runtime()?.block_on(status::ask(
+                    files,
+                    status::Patience { wait, watch, limit: timeout.map(Duration::from_secs) },
+                    shown,
+                ))?
             } else {
-                status::read(outside.files.as_ref(), "--root names another node than the running one".to_owned())?
+                status::read(files, "--root names another node than the running one".to_owned())?
             };
             print(&output, &status, &status.screen())?;
             status.state == State::Configured
         }
+        Verb::Deploy => deploy::deploy(files).map(|()| true)?,
         Verb::Facts(output) => {
-            let facts = facts::collect(outside.files.as_ref());
+            let facts = facts::collect(files);
             print(&output, &facts, &report::of_facts(&facts))?;
             facts.faults.is_empty()
         }
         Verb::Plan(output) | Verb::Apply { output, dry_run: true, .. } => {
-            let facts = facts::collect(outside.files.as_ref());
+            let facts = facts::collect(files);
             let plan = runtime()?.block_on(apply::plan(&outside, &facts));
             print(&output, &plan, &plan.screen())?;
             plan.faults.is_empty()
         }
+        Verb::Verify(output) => {
+            let facts = facts::collect(files);
+            let found = runtime()?.block_on(apply::verify(&outside, &facts));
+            print(&output, &found, &found.screen())?;
+            found.faults.is_empty()
+        }
+        Verb::Export => {
+            let facts = facts::collect(files);
+            let text = runtime()?.block_on(export::export(&outside, &facts)).map_err(anyhow::Error::msg)?;
+            print(&Output { json: false }, &(), &text)?;
+            true
+        }
+        Verb::Explain { action, output } => {
+            let facts = facts::collect(files);
+            let explained = runtime()?.block_on(explain::explain(&outside, &facts, &action))?;
+            print(&output, &explained, &explained.screen())?;
+            explained.action.is_none()
+        }
         Verb::Apply { output, retry, .. } => {
-            if retry {
-                apply::retry(&outside).map_err(anyhow::Error::msg)?;
-            }
-            let applied = runtime()?.block_on(apply::apply(&outside));
+            let applied = runtime()?.block_on(apply_here_or_there(&outside, here, retry))?;
             print(&output, &applied, &applied.screen())?;
             applied.faults.is_empty()
         }
     };
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The running agent does it, where there is one: two that work at once would be in each other's way.
+async fn apply_here_or_there(outside: &Outside, here: bool, retry: bool) -> anyhow::Result<Applied> {
+    let asked = if here { dbus::apply(retry).await } else { Err(zbus::Error::Unsupported) };
+    let agent_is_there = match asked {
+        Ok(()) => true,
+        Err(zbus::Error::MethodError(name, why, _)) if !dbus::nobody(name.as_str()) => {
+            anyhow::bail!("the running agent: {}", why.unwrap_or_else(|| name.to_string()))
+        }
+        // No bus, or nobody on it.
+        Err(_) => false,
+    };
+    let files = outside.files.as_ref();
+    if agent_is_there {
+        let patience = status::Patience { wait: true, ..Default::default() };
+        let Status { report, .. } = status::ask(files, patience, |_| ()).await?;
+        let report = report.context("the running agent tells nothing")?;
+        return Ok(Applied { steps: report.steps, holds: report.holds, faults: report.faults, ..Applied::default() });
+    }
+    if retry {
+        apply::retry(outside).map_err(anyhow::Error::msg)?;
+    }
+    let facts = facts::collect(files);
+    Ok(apply::apply(outside, &facts, &mut |_| ()).await)
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

@@ -1,21 +1,23 @@
 //! The first-boot agent: finds out what a node is and reports it, over D-Bus, in a file and on the console.
 //!
 //! ```text
-//!            Files --collect--> Facts --next--> Report --> file, console (one line), D-Bus
-//! cli ──> serve: one loop ──event──> agent::next(State, Event) -> (State, [Effect]) ──effect──> backend
+//! Files --collect--> Facts;  files, credentials --load, choose--> Goal
+//! Facts, Goal --differences--> [Action] --apply--> [Step] --look again, verify--> Report --> file, console (one line), D-Bus
+//! cli ──> serve: one loop ──event──> agent::next(State, Event) -> (State, [Effect]) ──effect──> apply, backend
 //!                          └─ after each event: agent::Published --> dbus (translates, keeps nothing)
 //! ```
 //!
 //! | where | what |
 //! |---|---|
-//! | [`cli`] | `serve`, `status`, `facts`, `plan`: each can be run by hand, under `--root DIR` |
+//! | [`cli`] | `serve`, `status`, `facts`, `plan`, `apply`, `verify`, `explain`, `export`: each can be run by hand, under `--root DIR` |
 //! | [`agent`] | the state machine: pure |
 //! | [`serve`] | the one loop that runs its effects |
 //! | [`facts`], [`hardware`] | what the node is: boot, machine, image, deployment; what it is made of |
 //! | [`desired`] | what the node should be, from all its sources, chosen by what it is made of |
 //! | [`subject`], [`plan`] | what differs, and what would be done about it |
 //! | [`apply`], [`journal`] | does it, remembers it through a power cut, and looks again |
-//! | [`tuned`] | the image's profile becomes the active one, and is verified |
+//! | [`deploy`] | a new deployment with other kernel arguments, in a unit of its own |
+//! | [`explain`], [`export`] | all that is known of one action; what the node is, as desired state |
 //! | [`report`] | a report as one line and as one screen |
 //! | [`status`] | asks the running agent, else reads its last report |
 //! | [`dbus`] | `org.basalt.FirstBoot1` as the bus sees it |
@@ -32,7 +34,10 @@ pub mod apply;
 pub mod backend;
 pub mod cli;
 pub mod dbus;
+pub mod deploy;
 pub mod desired;
+pub mod explain;
+pub mod export;
 pub mod facts;
 pub mod hardware;
 pub mod journal;
@@ -41,7 +46,6 @@ pub mod report;
 pub mod serve;
 pub mod status;
 pub mod subject;
-pub mod tuned;
 
 /// The version of this agent.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -18,6 +18,15 @@ pub struct Action {
     pub asked_by: Vec<String>,
     /// What is done, in this order.
     pub effects: Vec<Effect>,
+    /// Whether it is so only after a reboot: one for all, when everything else is done.
+    pub reboot: bool,
+}
+
+impl Action {
+    /// Its name among all: `identity/host-name`.
+    pub fn key(&self) -> String {
+        format!("{}/{}", self.subject, self.name)
+    }
 }
 
 /// One change of the node.
@@ -41,6 +50,11 @@ pub enum Effect {
         /// The name.
         name: String,
     },
+    /// systemd starts a unit, and its job ends well.
+    Start {
+        /// Its name.
+        unit: String,
+    },
     /// tuned makes profiles active.
     SwitchProfile {
         /// With one space between two.
@@ -61,8 +75,9 @@ impl Plan {
     /// For people.
     pub fn screen(&self) -> String {
         let mut text = String::new();
-        for Action { subject, name, what, asked_by, .. } in &self.actions {
-            let _ = writeln!(text, "{:<25} {what}\n{:<25} asked for by {}", format!("{subject}/{name}"), "", asked_by.join(", "));
+        for action in &self.actions {
+            let Action { what, asked_by, .. } = action;
+            let _ = writeln!(text, "{:<25} {what}\n{:<25} asked for by {}", action.key(), "", asked_by.join(", "));
         }
         if self.actions.is_empty() {
             text.push_str(if self.faults.is_empty() { "Nothing differs.\n" } else { "Nothing else differs.\n" });

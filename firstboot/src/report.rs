@@ -2,10 +2,13 @@
 
 use std::fmt::Write as _;
 
-use basalt_contract::{Hardware, Report};
+use basalt_contract::{Hardware, Holds, Report, Step, StepState};
 
 use crate::facts::Facts;
+use crate::journal::FAILURES;
 
+/// So many lines are shown above a login prompt: a screen has 24.
+const ROOM: usize = 16;
 /// How many digits of a digest a person compares.
 const SHORT: usize = 12;
 
@@ -32,6 +35,25 @@ pub fn summary(report: &Report) -> String {
     line
 }
 
+/// What is above the login prompt: the line, what holds, what was done, what to do. No more than leaves room for the prompt.
+///
+/// Format: `issue(5)`, in which a backslash begins an escape.
+pub fn issue(report: &Report) -> String {
+    let holds = report.holds.iter().map(|Holds { subject, what }| format!("  {subject:<20} {what}"));
+    let steps = report.steps.iter().map(|it| format!("  {}", step(it)));
+    let faults =
+        report.faults.iter().flat_map(|fault| fault.to_string().lines().map(|line| format!("  {line}")).collect::<Vec<_>>());
+    let mut lines: Vec<_> = faults.chain(holds).chain(steps).collect();
+    if lines.len() > ROOM {
+        let more = lines.len() - ROOM;
+        lines.truncate(ROOM);
+        lines.push(format!("  and {more} lines more: see `basalt-firstboot status`"));
+    }
+    let text = [summary(report)].into_iter().chain(lines).collect::<Vec<_>>().join("\n");
+    let plain: String = text.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect();
+    format!("{}\n\n", plain.replace('\\', "\\\\"))
+}
+
 /// Why the state is what it is: the first fault, and how many more. Empty without faults.
 pub fn reason(report: &Report) -> String {
     match report.faults.as_slice() {
@@ -41,15 +63,45 @@ pub fn reason(report: &Report) -> String {
     }
 }
 
-/// One screen: what was found, what did not work and what to do.
+/// One screen: what was found, what holds, what was done, what did not work and what to do.
 pub fn screen(report: &Report) -> String {
-    let Report { image, boot_id, machine_id, deployment, faults, tuned, .. } = report.clone();
-    let tuned = tuned.map(|tuned| {
-        let was = tuned.was.map(|was| format!(", instead of {was}")).unwrap_or_default();
-        format!("{} ({}verified{was})", tuned.profile, if tuned.verified { "" } else { "not " })
-    });
-    let facts = Facts { image, boot_id, machine_id, deployment, tuned, hardware: Hardware::default(), faults };
-    format!("{:<11} {}\n{:<11} {}\n{}", "State", report.state, "Agent", report.agent_version, of_facts(&facts))
+    let Report { image, boot_id, machine_id, deployment, faults, holds, steps, .. } = report.clone();
+    let facts = Facts { image, boot_id, machine_id, deployment, ..Facts::default() };
+    let mut text = format!("{:<11} {}\n{:<11} {}\n{}", "State", report.state, "Agent", report.agent_version, of_facts(&facts));
+    let rows = holds.into_iter().map(|Holds { subject, what }| format!("{subject:<20} {what}"));
+    paragraph(&mut text, "Holds", rows);
+    paragraph(&mut text, "Steps", steps.iter().map(step));
+    for fault in faults {
+        let _ = writeln!(text, "\n{fault}");
+    }
+    text
+}
+
+/// What a step is, in a line.
+pub fn step(step: &Step) -> String {
+    let Step { name, what, state, reason, attempts, next_attempt, .. } = step;
+    let word =
+        if matches!(state, StepState::Failed | StepState::Waiting) { state.word().to_uppercase() } else { state.to_string() };
+    let mut line = format!("{name:<20} {word:<8} {what}");
+    if !reason.is_empty() {
+        let _ = write!(line, ": {reason}");
+    }
+    if *attempts > 0 {
+        let _ = write!(
+            line,
+            " (tried {attempts} of {} times{})",
+            FAILURES,
+            if next_attempt.is_some() { ", and again soon" } else { "" }
+        );
+    }
+    line
+}
+
+/// Lines under one word.
+fn paragraph(text: &mut String, word: &str, lines: impl Iterator<Item = String>) {
+    for (index, line) in lines.enumerate() {
+        let _ = writeln!(text, "{:<11} {line}", if index == 0 { word } else { "" });
+    }
 }
 
 /// The facts alone.
@@ -96,12 +148,17 @@ fn short(digest: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use basalt_contract::{Report, Tuned};
+    use basalt_contract::{Holds, Report, Step, StepState};
 
-    use super::{screen, summary};
+    use super::{issue, screen, summary};
 
     fn report(json: &str) -> Report {
         Report::from_json(json.as_bytes()).unwrap()
+    }
+
+    fn a_step(next: u64) -> Step {
+        let (name, what, reason) = ("tuned/profile".to_owned(), "the profile a, now b".to_owned(), "no such profile".to_owned());
+        Step { name, what, state: StepState::Failed, reason, attempts: 1, next_attempt: Some(next), since: 1 }
     }
 
     const CONFIGURED: &str = include_str!("../contract/fixtures/report-1.json");
@@ -120,12 +177,32 @@ mod tests {
     }
 
     #[test]
+    fn above_the_prompt() {
+        let mut bad = report(DEGRADED);
+        bad.faults[0].what = "a\\b\x1b[2J".to_owned();
+        bad.steps = (0..20).map(a_step).collect();
+        let text = issue(&bad);
+        assert!(
+            text.starts_with(
+                "Basalt: degraded: image: a\\\\b [2J; see `basalt-firstboot status`\n  image: a\\\\b [2J\n    next: boot"
+            ),
+            "{text}"
+        );
+        assert!(text.ends_with("\n  and 6 lines more: see `basalt-firstboot status`\n\n"), "{text}");
+    }
+
+    #[test]
     fn one_screen() {
         let text = screen(&report(CONFIGURED));
         assert!(text.starts_with("State       configured\nAgent       0.1.0\nImage       gpu-node 1.2.0 (amd64)\n"), "{text}");
-        let mut tuned = report(CONFIGURED);
-        tuned.tuned = Some(Tuned { profile: "a".to_owned(), was: Some("b".to_owned()), verified: false });
-        assert!(screen(&tuned).ends_with("\nTuned       a (not verified, instead of b)\n"), "{}", screen(&tuned));
+        let mut more = report(CONFIGURED);
+        more.holds = vec![Holds { subject: "labels".to_owned(), what: "2 labels".to_owned() }];
+        more.steps = vec![a_step(9)];
+        let wanted = "
+Holds       labels               2 labels
+Steps       tuned/profile        FAILED   the profile a, now b: no such profile (tried 1 of 3 times, and again soon)
+";
+        assert!(screen(&more).ends_with(wanted), "{}", screen(&more));
         let text = screen(&report(DEGRADED));
         assert!(text.contains("Deployment  unknown\n"), "{text}");
         assert!(text.ends_with("\n  next: boot an image that Basalt built\n"), "{text}");

@@ -1,15 +1,16 @@
 //! What `basalt-firstboot status` answers: the running agent's word, else its last report, and always which of the two.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use basalt_contract::names::{self, property};
 use basalt_contract::{Report, State};
 use serde::Serialize;
 
 use crate::backend::Files;
-use crate::{dbus, facts, report};
+use crate::dbus::{self, Told};
+use crate::{facts, report};
 
 /// An answer, and where it comes from.
 #[derive(Debug, Serialize)]
@@ -38,20 +39,58 @@ pub enum Source {
 }
 
 /// So much time is between two questions to an agent that is waited for.
-const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(500);
 
-/// Asks the running agent, else reads the file. With `wait` an agent that is starting is asked until it is done.
+/// How to ask.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Patience {
+    /// Until the agent is done, and has nothing left that it tries again.
+    pub wait: bool,
+    /// And whoever waits sees each step.
+    pub watch: bool,
+    /// No longer than this.
+    pub limit: Option<Duration>,
+}
+
+/// Asks the running agent, else reads the file. With patience an agent that is not done is asked until it is; `shown` gets a line for
+/// whatever changes on the way.
 ///
 /// # Errors
-/// When neither the agent nor its report answers.
-pub async fn ask(files: &dyn Files, wait: bool) -> anyhow::Result<Status> {
+/// When neither the agent nor its report answers, or the agent is not done in time.
+pub async fn ask(files: &dyn Files, patience: Patience, mut shown: impl FnMut(&str)) -> anyhow::Result<Status> {
+    let mut last = Vec::new();
+    let begun = Instant::now();
     loop {
-        match dbus::ask().await.map_err(|error| error.to_string()).and_then(|values| from_bus(&values)) {
-            Ok(status) if wait && status.state == State::Starting => tokio::time::sleep(PAUSE).await,
-            Ok(status) => return Ok(status),
+        let told = match dbus::ask().await {
+            Ok(told) => told,
+            Err(error) => return read(files, format!("the agent does not answer on the bus ({error})")),
+        };
+        let status = match from_bus(&told.texts) {
+            Ok(status) => status,
             Err(why) => return read(files, format!("the agent does not answer on the bus ({why})")),
+        };
+        if patience.watch {
+            let lines = lines(&status, &told);
+            for line in lines.iter().filter(|line| !last.contains(*line)) {
+                shown(line);
+            }
+            last = lines;
         }
+        if !(patience.wait || patience.watch) || status.done() {
+            return Ok(status);
+        }
+        if patience.limit.is_some_and(|limit| begun.elapsed() >= limit) {
+            bail!("the agent is not done after {} s: {}", begun.elapsed().as_secs(), lines(&status, &told).join(", "));
+        }
+        tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// What is to be seen of an agent: its state, and each step.
+fn lines(status: &Status, told: &Told) -> Vec<String> {
+    let (done, total) = told.progress;
+    let steps = told.steps.iter().map(|(name, state)| format!("{name:<20} {state}"));
+    [format!("{:<20} {done} of {total}", status.state)].into_iter().chain(steps).collect()
 }
 
 /// Reads the file; `because` says why the agent is not asked.
@@ -78,6 +117,11 @@ fn from_bus(values: &HashMap<String, String>) -> Result<Status, String> {
 }
 
 impl Status {
+    /// Whether the agent is done, and tries nothing again by itself.
+    fn done(&self) -> bool {
+        self.state.settled() && self.report.as_ref().is_none_or(|report| report.next_attempt.is_none())
+    }
+
     /// For people.
     pub fn screen(&self) -> String {
         let source = match &self.source {

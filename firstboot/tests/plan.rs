@@ -1,6 +1,10 @@
 //! What differs between a simulated node and its desired state, and that doing it makes nothing differ, wherever the power goes.
 
-use basalt_firstboot::apply::{Applied, apply, plan, retry};
+use std::collections::BTreeMap;
+
+use basalt_contract::{Step, StepState};
+use basalt_firstboot::apply::{Applied, apply, plan, retry, verify};
+use basalt_firstboot::export::export;
 use basalt_firstboot::facts;
 use basalt_firstboot::plan::{Effect, Plan};
 use basalt_firstboot_sim::{SimulatedNode, Unsynced};
@@ -22,7 +26,8 @@ taints = ["example.org/gpu=yes:NoSchedule"]
 fn node(desired: &str) -> SimulatedNode {
     SimulatedNode::new(&[
         (DESIRED, desired),
-        ("/proc/cmdline", "quiet\n"),
+        ("/proc/cmdline", "BOOT_IMAGE=/vmlinuz quiet root=LABEL=root single\n"),
+        ("/boot/loader/entries/ostree-1.conf", "title x\noptions quiet root=LABEL=root\n"),
         ("/proc/meminfo", "MemTotal: 2014156 kB\n"),
         ("/sys/devices/system/cpu/online", "0-1\n"),
         ("/sys/class/dmi/id/product_serial", "CZ1234\n"),
@@ -30,7 +35,7 @@ fn node(desired: &str) -> SimulatedNode {
 }
 
 fn run<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(future)
 }
 
 fn planned(node: &SimulatedNode) -> Plan {
@@ -39,7 +44,18 @@ fn planned(node: &SimulatedNode) -> Plan {
 }
 
 fn applied(node: &SimulatedNode) -> Applied {
-    run(apply(&node.outside()))
+    let outside = node.outside();
+    run(apply(&outside, &facts::collect(outside.files.as_ref()), &mut |_| ()))
+}
+
+fn verified(node: &SimulatedNode) -> Applied {
+    let outside = node.outside();
+    run(verify(&outside, &facts::collect(outside.files.as_ref())))
+}
+
+/// That nothing was to be done, and nothing is wrong.
+fn nothing(applied: &Applied) -> bool {
+    applied.steps.is_empty() && applied.faults.is_empty()
 }
 
 /// What a plan says, an action each: its name, what it is about, and who asked for it.
@@ -57,7 +73,7 @@ fn said(plan: &Plan) -> Vec<(String, &str, Vec<&str>)> {
 fn what_nobody_wishes_is_left_alone() {
     let node = node("");
     node.write("/etc/hostname", "own\n");
-    assert_eq!((planned(&node), applied(&node)), (Plan::default(), Applied::default()));
+    assert_eq!((planned(&node), applied(&node), verified(&node)), (Plan::default(), Applied::default(), Applied::default()));
     assert_eq!(node.changes(), [""; 0]);
 }
 
@@ -70,7 +86,6 @@ fn every_subject_says_what_differs_and_once_it_is_done_nothing_does() {
         said(&plan),
         [
             ("identity/host-name".into(), "the host name gpu-cz1234, now localhost", vec![":1:22"]),
-            ("tuned/profile".into(), "the profile basalt-gpu-training, now basalt-node", vec![":2:17"]),
             (
                 "kubelet/drop-in".into(),
                 "the kubelet's configuration in /etc/kubernetes/kubelet.conf.d/50-basalt.conf",
@@ -81,19 +96,42 @@ fn every_subject_says_what_differs_and_once_it_is_done_nothing_does() {
                 "2 labels in /etc/kubernetes/node-feature-discovery/features.d/basalt",
                 vec![":5:22", ":4:8"]
             ),
+            ("tuned/profile".into(), "the profile basalt-gpu-training, now basalt-node", vec![":2:17"]),
         ]
     );
     assert_eq!(node.changes(), [""; 0], "a plan changes nothing");
 
+    assert_eq!(verified(&node).faults.len(), 4, "a subject each");
+
     let done = applied(&node);
-    assert!(done.faults.is_empty() && done.outcomes.len() == 4, "{done:?}");
-    assert_eq!((planned(&node), applied(&node)), (Plan::default(), Applied::default()));
+    assert!(done.faults.is_empty() && done.steps.len() == 4, "{done:?}");
+    assert!(done.steps.iter().all(|step| step.state == StepState::Done && step.attempts == 0), "{done:?}");
+    let holds: Vec<_> = done.holds.iter().map(|holds| (holds.subject.as_str(), holds.what.as_str())).collect();
+    assert_eq!(
+        holds,
+        [
+            ("identity", "the host name gpu-cz1234"),
+            ("kubelet", "the kubelet's configuration in /etc/kubernetes/kubelet.conf.d/50-basalt.conf"),
+            ("labels", "2 labels in /etc/kubernetes/node-feature-discovery/features.d/basalt"),
+            ("tuned", "the profile basalt-gpu-training, verified by tuned"),
+        ]
+    );
+    assert_eq!(verified(&node), Applied { holds: done.holds, ..Applied::default() });
+    assert_eq!(planned(&node), Plan::default());
+    assert!(nothing(&applied(&node)));
     let features = node.text("/etc/kubernetes/node-feature-discovery/features.d/basalt").unwrap();
     assert_eq!(features, "example.org/site=hall-3\ntier=training\n");
     let kubelet = node.text("/etc/kubernetes/kubelet.conf.d/50-basalt.conf").unwrap();
     let json: serde_json::Value = serde_json::from_str(kubelet.split_once('\n').unwrap().1).unwrap();
     assert_eq!(json["cpuManagerPolicy"], "static");
     assert_eq!(json["registerWithTaints"][0]["effect"], "NoSchedule");
+
+    // What is exported is what was wished, but for what the machine filled in.
+    let outside = node.outside();
+    let exported = run(export(&outside, &facts::collect(outside.files.as_ref()))).unwrap();
+    node.write(DESIRED, &exported);
+    assert_eq!(planned(&node), Plan::default(), "{exported}");
+    assert!(exported.starts_with("[identity]\nhost-name = \"gpu-cz1234\"\n"), "{exported}");
 
     // Who wishes it no more gets it taken away, but for what has no state without a wish.
     node.write(DESIRED, "");
@@ -118,8 +156,8 @@ fn a_subject_that_cannot_tell_does_not_stop_the_others() {
             "tuned: cannot be asked: com.redhat.tuned is not on the system bus".to_owned(),
         ]
     );
-    let subjects: Vec<_> = done.outcomes.iter().map(|outcome| outcome.subject).collect();
-    assert_eq!(subjects, ["labels"]);
+    let names: Vec<_> = done.steps.iter().map(|step| step.name.as_str()).collect();
+    assert_eq!((names, done.again), (vec!["labels/features"], true));
 }
 
 #[test]
@@ -131,19 +169,26 @@ fn while_a_file_has_a_mistake_nothing_is_changed() {
     let done = applied(&node);
     let faults: Vec<_> = done.faults.iter().map(|fault| fault.what.clone()).collect();
     assert_eq!(faults, [format!("{DESIRED}:1:2: unknown key \"label\"; did you mean \"labels\"?")]);
-    assert_eq!((done.outcomes, node.changes()), (vec![], changes));
+    assert_eq!((done.steps, done.again, node.changes()), (vec![], false, changes));
 }
 
 #[test]
 fn what_fails_three_times_waits_and_says_so() {
     let node = node("tuned.profile = \"unknown\"\n").with_tuned("");
-    let why = |applied: &Applied| applied.outcomes[0].failed.clone().unwrap();
-    for _ in 0..3 {
-        assert_eq!(why(&applied(&node)), "simulated: no such profile");
+    let first = |applied: &Applied| {
+        let Step { state, reason, attempts, .. } = applied.steps[0].clone();
+        (state, reason, attempts, applied.again)
+    };
+    let refused = "simulated: no such profile";
+    for attempt in 1..=3 {
+        assert_eq!(first(&applied(&node)), (StepState::Failed, refused.to_owned(), attempt, attempt < 3));
     }
-    assert_eq!(why(&applied(&node)), "waits: it failed 3 times, the last time: simulated: no such profile");
+    let waits = applied(&node);
+    let why = format!("it failed 3 times, the last time: {refused}");
+    assert_eq!(first(&waits), (StepState::Waiting, why.clone(), 3, false));
+    assert!(waits.faults[0].what.ends_with(&format!("now none: waits: {why}")), "{waits:?}");
     retry(&node.outside()).unwrap();
-    assert_eq!(why(&applied(&node)), "simulated: no such profile");
+    assert_eq!(first(&applied(&node)), (StepState::Failed, refused.to_owned(), 1, true));
     node.write(DESIRED, "tuned.profile = \"known\"\n");
     assert_eq!(applied(&node).faults, []);
 }
@@ -156,13 +201,90 @@ fn a_journal_of_another_version_is_told_and_begun_anew() {
     assert_eq!(node.warnings(), [format!("{JOURNAL}: needed format 1, found 9; beginning a new one")]);
 }
 
+const ARGUMENTS: &str = "kernel.arguments = [\"iommu=pt\", \"case\"]\n";
+const COMMAND_LINE: &str = "/proc/cmdline";
+
+#[test]
+fn kernel_arguments_take_one_reboot_and_are_taken_away_again() {
+    let node = node(ARGUMENTS);
+    let done = applied(&node);
+    assert!(done.reboot && done.faults.is_empty(), "{done:?}");
+    assert_eq!(done.steps[0].what, "kernel arguments: case iommu=pt added, with one reboot");
+    // Before the reboot nothing is done twice.
+    let changes = node.changes();
+    assert!(applied(&node).reboot);
+    assert_eq!(node.changes(), changes);
+    node.boot_again(Unsynced::Kept);
+    assert_eq!(
+        node.text(COMMAND_LINE).unwrap(),
+        "BOOT_IMAGE=/vmlinuz quiet root=LABEL=root iommu=pt case\n",
+        "what was typed for one boot is not kept"
+    );
+    let done = applied(&node);
+    assert!(nothing(&done) && !done.reboot && done.holds[0].what == "2 kernel arguments in force", "{done:?}");
+
+    node.write(DESIRED, "");
+    assert_eq!(said(&planned(&node))[0].1, "kernel arguments: case iommu=pt taken away, with one reboot");
+    let done = applied(&node);
+    assert!(done.reboot, "{done:?}");
+    node.boot_again(Unsynced::Kept);
+    assert_eq!(node.text(COMMAND_LINE).unwrap(), "BOOT_IMAGE=/vmlinuz quiet root=LABEL=root\n");
+    assert!(nothing(&applied(&node)));
+}
+
+#[test]
+fn a_boot_that_has_not_what_it_was_for_is_the_last_one() {
+    let node = node(ARGUMENTS);
+    assert!(applied(&node).reboot);
+    // Somebody goes back at the boot menu.
+    node.boot_again(Unsynced::Kept);
+    node.write(COMMAND_LINE, "BOOT_IMAGE=/vmlinuz quiet root=LABEL=root\n");
+    let done = applied(&node);
+    assert!(!done.reboot && done.faults[0].what.ends_with("waits: it was done, and after a reboot it still differs"), "{done:?}");
+    retry(&node.outside()).unwrap();
+    assert!(applied(&node).reboot);
+}
+
+#[test]
+fn arguments_that_contradict_the_images_are_refused() {
+    let node = node("kernel.arguments = [\"iommu=nopt\"]\n");
+    node.write("/proc/cmdline", "quiet iommu=pt\n");
+    node.write("/boot/loader/entries/ostree-1.conf", "options quiet iommu=pt\n");
+    let done = applied(&node);
+    assert!(!done.reboot && done.steps.is_empty(), "{done:?}");
+    assert_eq!(
+        done.faults[0].what,
+        "the kernel argument iommu (pt) can have one value, and is asked for as \"iommu=pt\" (this node's boot entry) and \
+         \"iommu=nopt\" (desired state: /etc/basalt/firstboot.d/50-site.toml:1:21)"
+    );
+}
+
+/// Until nothing asks for a reboot any more.
+fn settled(node: &SimulatedNode) -> Applied {
+    for _ in 0..3 {
+        let done = applied(node);
+        if !done.reboot {
+            return done;
+        }
+        node.boot_again(Unsynced::Lost);
+    }
+    panic!("it boots for ever");
+}
+
+/// What is the same whenever the power went.
+fn state(node: &SimulatedNode) -> BTreeMap<String, String> {
+    let mut files = node.files(JOURNAL);
+    files.remove("/proc/sys/kernel/random/boot_id");
+    files
+}
+
 /// At every point, with every fate of what was not on the disk, once and twice.
 #[test]
 fn wherever_the_power_goes_the_node_ends_as_if_it_had_not() {
-    let fresh = || node(ALL).with_tuned("basalt-node\n");
+    let fresh = || node(&format!("{ARGUMENTS}{ALL}")).with_tuned("basalt-node\n");
     let whole = fresh();
-    assert_eq!(applied(&whole).faults, []);
-    let (points, wanted) = (whole.passed(), whole.files(JOURNAL));
+    assert_eq!(settled(&whole).faults, []);
+    let (points, wanted) = (whole.passed(), state(&whole));
     assert!(points > 20, "{points}");
     let mut cuts = 0;
     for first in 0..points {
@@ -177,9 +299,9 @@ fn wherever_the_power_goes_the_node_ends_as_if_it_had_not() {
                     applied(&node);
                     node.boot_again(unsynced);
                 }
-                let last = applied(&node);
+                let last = settled(&node);
                 let case = format!("{first}, {second:?}, {unsynced:?}");
-                assert_eq!((last.faults, node.files(JOURNAL)), (vec![], wanted.clone()), "{case}");
+                assert_eq!((last.faults, state(&node)), (vec![], wanted.clone()), "{case}");
                 // What the disk kept is never done again.
                 let changes = node.changes();
                 for path in wanted.keys().filter(|path| path.starts_with("/etc/kubernetes")) {

@@ -133,15 +133,6 @@ fn default_checks() -> Vec<Check> {
 /// The firmware's variable has four bytes of attributes before its value. Of the kernel's modes the one in brackets is in force.
 const SECURE_BOOT: &str = "od -An -tu1 -j4 /sys/firmware/efi/efivars/SecureBoot-* 2>/dev/null | grep -qw 1 && printf on || printf off; \
     sed 's/.*\\[\\(.*\\)\\].*/, kernel lockdown: \\1/' /sys/kernel/security/lockdown";
-/// An image can be without the agent.
-const AGENT_STATE: &str = "busctl --json=short get-property org.basalt.FirstBoot1 /org/basalt/FirstBoot1 org.basalt.FirstBoot1 State \
-    2>/dev/null || true";
-
-/// The value of a property as busctl prints it: `{"type":"s","data":"configured"}`.
-fn property(json: &str) -> String {
-    let value: Option<serde_json::Value> = serde_json::from_str(json).ok();
-    value.and_then(|value| Some(value.get("data")?.as_str()?.to_owned())).unwrap_or_else(|| "does not answer".to_owned())
-}
 
 /// Kernel modules that others built, and whose signatures they have.
 fn modules(modules: &[Proven]) -> String {
@@ -162,7 +153,8 @@ fn screen(guest: &mut Running, disk: &Path, seconds: u64) -> Result<String> {
         ("kernel", ask("uname -r")?),
         ("deployment", ask("ostree admin status | sed -n 's/^\\* //p'")?),
         ("secure boot", ask(SECURE_BOOT)?),
-        ("agent", property(&ask(AGENT_STATE)?)),
+        // An image can be without the agent.
+        ("agent", ask("basalt-firstboot status --wait 2>&1 || true")?.replace('\n', "\n              ")),
         ("root", ask("df -h --output=size,avail /var | tail -1 | awk '{print $1 \" size, \" $2 \" free\"}'")?),
     ];
     rows.push(("booted in", format!("{seconds} s, in QEMU")));

@@ -255,8 +255,13 @@ impl Running {
 
     /// Reboots the guest in order; waits for the command channel of the next boot and answers its boot id.
     pub fn reboot(&mut self, timeout: Duration) -> Result<String, Failure> {
+        self.reboot_by("systemctl reboot", timeout)
+    }
+
+    /// The same, where `script` has somebody reboot the guest.
+    pub fn reboot_by(&mut self, script: &str, timeout: Duration) -> Result<String, Failure> {
         self.on_channel("reboot", |channel| {
-            channel.send("systemctl reboot", timeout)?;
+            channel.send(script, timeout)?;
             channel.next_boot(timeout)
         })
     }

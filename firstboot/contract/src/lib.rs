@@ -22,6 +22,7 @@ pub mod names;
 pub mod placed;
 mod report;
 mod state;
+mod step;
 mod tuned;
 mod wire;
 
@@ -30,6 +31,7 @@ pub use error::ContractError;
 pub use hardware::Hardware;
 pub use image::ImageInfo;
 pub use kernel_arguments::KernelArgument;
-pub use report::{Deployment, Fault, Report, Tuned};
+pub use report::{Deployment, Fault, Report};
 pub use state::{State, UnknownState};
+pub use step::{Holds, Step, StepState};
 pub use tuned::TunedInfo;

@@ -17,12 +17,20 @@ pub const AGENT_PROGRAM: &str = "/usr/bin/basalt-firstboot";
 /// The agent's unit.
 pub const AGENT_UNIT: &str = "basalt-firstboot.service";
 
-/// The properties of [`INTERFACE`], all read-only and of D-Bus type `s`.
+/// The properties of [`INTERFACE`], all read-only and, where nothing else is said, of D-Bus type `s`.
 pub mod property {
     /// The word of the [`State`](crate::State).
     pub const STATE: &str = "State";
     /// Why the state is what it is; empty when there is nothing to say.
     pub const REASON: &str = "Reason";
+    /// How many subjects are done with, and of how many: `(uu)`.
+    pub const PROGRESS: &str = "Progress";
+    /// What differed and where it is: `a(ssssutt)`, a [`Step`](crate::Step) each.
+    pub const STEPS: &str = "Steps";
+    /// What differed, with who asked for it and what is done about it, as JSON.
+    pub const PLAN: &str = "Plan";
+    /// What the node is, as JSON.
+    pub const FACTS: &str = "Facts";
     /// The version of the agent.
     pub const VERSION: &str = "Version";
     /// The plan that the image was built from.
@@ -35,6 +43,6 @@ pub mod property {
     pub const BOOT_ID: &str = "BootId";
     /// The checksum of the booted commit.
     pub const DEPLOYMENT: &str = "Deployment";
-    /// The [`Report`](crate::Report) as JSON; empty while the agent is starting.
+    /// The [`Report`](crate::Report) as JSON; empty until the agent is done.
     pub const REPORT: &str = "Report";
 }

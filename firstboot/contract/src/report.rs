@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ContractError, ImageInfo, State, wire};
+use crate::{ContractError, Holds, ImageInfo, State, Step, wire};
 
 /// What the agent found, did and could not do in one boot; [`names::REPORT_FILE`](crate::names::REPORT_FILE).
 ///
@@ -13,7 +13,7 @@ use crate::{ContractError, ImageInfo, State, wire};
 pub struct Report {
     /// The format of this file: [`Report::FORMAT`].
     pub format: u32,
-    /// How it ended: configured or degraded.
+    /// How it ended: configured, degraded, or rebooting for what was done.
     pub state: State,
     /// What did not work; empty when configured.
     #[serde(default)]
@@ -26,9 +26,15 @@ pub struct Report {
     pub machine_id: Option<String>,
     /// The OSTree deployment that was booted.
     pub deployment: Option<Deployment>,
-    /// What tuned does, where the image has an active profile and tuned answered.
+    /// What is wished and was found to be so, a subject each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holds: Vec<Holds>,
+    /// What differed, and what became of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Step>,
+    /// When the agent tries again what did not work, in seconds since 1970. Absent: not by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tuned: Option<Tuned>,
+    pub next_attempt: Option<u64>,
     /// The version of the agent that wrote this.
     pub agent_version: String,
     /// When the agent started, in seconds since 1970, by the node's clock.
@@ -60,18 +66,6 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}\n  next: {}", self.subject, self.what, self.next_step)
     }
-}
-
-/// What tuned does.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tuned {
-    /// The active profiles, with one space between two: those of the image.
-    pub profile: String,
-    /// Those that were active before the agent made them active.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub was: Option<String>,
-    /// Whether tuned says that the node is what they say.
-    pub verified: bool,
 }
 
 /// A deployment of OSTree: a commit, checked out.
@@ -129,7 +123,7 @@ mod tests {
     fn absent_is_like_null() {
         let short = r#"{"format":1,"state":"configured","agent_version":"0.1.0","started":1,"finished":2,"later":[]}"#;
         let report = Report::from_json(short.as_bytes()).unwrap();
-        assert_eq!((report.boot_id, report.tuned, report.faults.len()), (None, None, 0));
+        assert_eq!((report.boot_id, report.steps.len(), report.faults.len()), (None, 0, 0));
     }
 
     #[test]

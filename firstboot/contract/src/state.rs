@@ -11,7 +11,11 @@ use serde::{Deserialize, Serialize};
 pub enum State {
     /// It runs, but has not found out or not reported yet.
     Starting,
-    /// The node is what its image says, and this was reported.
+    /// It makes the node what it should be.
+    Applying,
+    /// All is done, and the machine boots anew for it.
+    Rebooting,
+    /// The node is what it should be, and this was reported.
     Configured,
     /// Something did not work: the report says what, why and what to do. The node runs on.
     Degraded,
@@ -19,17 +23,24 @@ pub enum State {
 
 /// The word names no state that this program knows.
 #[derive(Debug, thiserror::Error)]
-#[error("unknown state {0:?}: needed one of starting, configured, degraded")]
+#[error("unknown state {0:?}: needed one of starting, applying, rebooting, configured, degraded")]
 pub struct UnknownState(String);
 
 impl State {
     /// All states.
-    pub const ALL: [Self; 3] = [Self::Starting, Self::Configured, Self::Degraded];
+    pub const ALL: [Self; 5] = [Self::Starting, Self::Applying, Self::Rebooting, Self::Configured, Self::Degraded];
+
+    /// Whether the agent is done, for now.
+    pub const fn settled(self) -> bool {
+        matches!(self, Self::Configured | Self::Degraded)
+    }
 
     /// Its word.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Starting => "starting",
+            Self::Applying => "applying",
+            Self::Rebooting => "rebooting",
             Self::Configured => "configured",
             Self::Degraded => "degraded",
         }
@@ -60,6 +71,6 @@ mod tests {
             assert_eq!(serde_json::to_string(&state).unwrap(), format!("\"{state}\""));
             assert_eq!(state.word().parse::<State>().unwrap(), state);
         }
-        assert!("Configured".parse::<State>().unwrap_err().to_string().contains("starting, configured, degraded"));
+        assert!("Configured".parse::<State>().unwrap_err().to_string().contains("starting, applying, rebooting, configured, degraded"));
     }
 }

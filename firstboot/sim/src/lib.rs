@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use basalt_firstboot::backend::{Answer, Clock, Console, Doing, FileError, Files, Namer, Outside, PeerError, Supervisor, Tuner};
+use basalt_firstboot::backend::{Answer, Clock, Console, Doing, FileError, Files, Namer, Outside, PeerError, Supervisor, Tuner, Units};
 
 /// What becomes of what nobody has told the disk to keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,7 @@ struct State {
     /// The point at which the power goes.
     cut_at: Option<usize>,
     off: bool,
+    boots: u32,
     /// Changes that had an effect, in order.
     changes: Vec<String>,
     warnings: Vec<String>,
@@ -50,6 +51,10 @@ struct State {
 const KERNEL_NAME: &str = "/proc/sys/kernel/hostname";
 const STATIC_NAME: &str = "/etc/hostname";
 const ACTIVE_PROFILE: &str = "/etc/tuned/active_profile";
+const BOOT_WISH: &str = "/var/lib/basalt/firstboot/kernel-arguments.json";
+const BOOT_ENTRY: &str = "/boot/loader/entries/ostree-1.conf";
+const BOOTED: &str = "/proc/cmdline";
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 const UNNAMED: &str = "localhost";
 
 impl State {
@@ -89,6 +94,7 @@ impl SimulatedNode {
     pub fn new(files: &[(&str, &str)]) -> Self {
         let node = Self::default();
         node.write(KERNEL_NAME, &format!("{UNNAMED}\n"));
+        node.write(BOOT_ID, "00000000-0000-4000-8000-000000000000\n");
         for (path, text) in files {
             node.write(path, text);
         }
@@ -156,6 +162,13 @@ impl SimulatedNode {
         }
         let name = state.files.get(STATIC_NAME).filter(|name| !name.is_empty()).cloned();
         state.files.insert(KERNEL_NAME.to_owned(), name.unwrap_or_else(|| format!("{UNNAMED}\n").into_bytes()));
+        if let Some(entry) = state.files.get(BOOT_ENTRY).cloned() {
+            let entry = String::from_utf8_lossy(&entry).replacen("options ", "BOOT_IMAGE=/vmlinuz ", 1);
+            state.files.insert(BOOTED.to_owned(), entry.into_bytes());
+        }
+        state.boots += 1;
+        let id = format!("00000000-0000-4000-8000-{:012}\n", state.boots);
+        state.files.insert(BOOT_ID.to_owned(), id.into_bytes());
         (state.off, state.cut_at) = (false, None);
     }
 
@@ -168,6 +181,8 @@ impl SimulatedNode {
             supervisor: Box::new(self.clone()),
             tuner: Box::new(self.clone()),
             namer: Box::new(self.clone()),
+            units: Box::new(self.clone()),
+            credentials: "/run/credentials/@system".to_owned(),
         }
     }
 }
@@ -250,6 +265,27 @@ impl Tuner for SimulatedNode {
     }
 }
 
+impl Units for SimulatedNode {
+    /// Whatever unit it is, it writes the boot entry that the agent's file asks for; the next boot has it.
+    fn start<'a>(&'a self, unit: &'a str) -> Answer<'a, ()> {
+        let mut state = self.state();
+        let asked = state.files.get(BOOT_WISH).map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default();
+        let list = asked.split("\"arguments\"").nth(1).unwrap_or_default();
+        let words: Vec<_> = list.split('"').skip(1).step_by(2).collect();
+        let line = format!("options {}\n", words.join(" "));
+        let done = if words.is_empty() {
+            Err(PeerError::Refused(format!("simulated: {unit} finds no arguments")))
+        } else {
+            state.change(BOOT_ENTRY, Some(line.as_bytes()), true).map_err(|error| refused(&error))
+        };
+        Box::pin(async { done })
+    }
+
+    fn reboot(&self) -> Answer<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
 impl Clock for SimulatedNode {
     fn now(&self) -> u64 {
         1_800_000_000
@@ -260,6 +296,8 @@ impl Console for SimulatedNode {
     fn announce(&self, line: &str) {
         self.state().warnings.push(line.to_owned());
     }
+
+    fn redraw(&self) {}
 
     fn warn(&self, line: &str) {
         self.state().warnings.push(line.to_owned());

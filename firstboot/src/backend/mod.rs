@@ -34,8 +34,10 @@ pub trait Clock {
 
 /// Where people look.
 pub trait Console {
-    /// The one line about this boot: console and journal.
+    /// The one line about this boot: journal.
     fn announce(&self, line: &str);
+    /// What is above the login prompt has changed: the prompt is to be drawn anew.
+    fn redraw(&self);
     /// Something to look at: journal only.
     fn warn(&self, line: &str);
 }
@@ -69,6 +71,14 @@ pub trait Namer: Send + Sync {
     fn set_host_name<'a>(&'a self, name: &'a str) -> Answer<'a, ()>;
 }
 
+/// Who runs units: systemd.
+pub trait Units: Send + Sync {
+    /// Starts a unit, and waits until its job has ended well.
+    fn start<'a>(&'a self, unit: &'a str) -> Answer<'a, ()>;
+    /// The machine boots anew, unless somebody inhibits that.
+    fn reboot(&self) -> Answer<'_, ()>;
+}
+
 /// Why somebody on the bus did not do it.
 #[derive(Debug, thiserror::Error)]
 pub enum PeerError {
@@ -97,6 +107,10 @@ pub struct Outside {
     pub tuner: Box<dyn Tuner>,
     /// systemd-hostnamed.
     pub namer: Box<dyn Namer>,
+    /// systemd.
+    pub units: Box<dyn Units>,
+    /// The folder of the credentials that the agent was given.
+    pub credentials: String,
 }
 
 /// A file could not be read or written.

@@ -17,9 +17,10 @@ use crate::facts;
 
 /// Of files named `*.toml`, read in the order of their names.
 const FOLDERS: [&str; 2] = ["/usr/lib/basalt/firstboot.d", "/etc/basalt/firstboot.d"];
-/// Single files above those, where they are.
-const SINGLE: [&str; 2] =
-    ["/sys/firmware/qemu_fw_cfg/by_name/opt/org.basalt/firstboot/raw", "/run/credentials/@system/basalt.firstboot"];
+/// Above those, where QEMU was told of it.
+const FW_CFG: &str = "/sys/firmware/qemu_fw_cfg/by_name/opt/org.basalt/firstboot/raw";
+/// Above that, in the folder of credentials.
+const CREDENTIAL: &str = "basalt.firstboot";
 /// On the kernel's command line.
 const ARGUMENT: &str = "basalt.firstboot=";
 const COMMAND_LINE: &str = "/proc/cmdline";
@@ -48,11 +49,11 @@ impl Goal {
     }
 }
 
-/// Reads and chooses.
-pub fn load(files: &dyn Files, machine: &Hardware) -> Goal {
+/// Reads and chooses; `credentials` is the folder where they are.
+pub fn load(files: &dyn Files, credentials: &str, machine: &Hardware) -> Goal {
     let mut goal = Goal::default();
     let mut list = Vec::new();
-    for path in paths(files, &mut goal.faults) {
+    for path in paths(files, credentials, &mut goal.faults) {
         match facts::text(files, &path) {
             Ok(text) => list.extend(one(&path, &text, &mut goal)),
             Err(what) => goal.faults.push(fault(what, "let the agent read it, or take it away")),
@@ -85,7 +86,7 @@ fn one(path: &str, text: &str, goal: &mut Goal) -> Option<Desired> {
 }
 
 /// The files that are there, the lowest first.
-fn paths(files: &dyn Files, faults: &mut Vec<Fault>) -> Vec<String> {
+fn paths(files: &dyn Files, credentials: &str, faults: &mut Vec<Fault>) -> Vec<String> {
     let mut named: BTreeMap<String, &str> = BTreeMap::new();
     for folder in FOLDERS {
         match files.list(folder) {
@@ -103,7 +104,8 @@ fn paths(files: &dyn Files, faults: &mut Vec<Fault>) -> Vec<String> {
         names.collect::<Vec<_>>()
     };
     let mut paths: Vec<String> = FOLDERS.into_iter().flat_map(of).collect();
-    paths.extend(SINGLE.into_iter().filter(|path| !matches!(files.read(path), Err(error) if absent(&error))).map(str::to_owned));
+    let single = [FW_CFG.to_owned(), format!("{credentials}/{CREDENTIAL}")];
+    paths.extend(single.into_iter().filter(|path| !matches!(files.read(path), Err(error) if absent(&error))));
     match facts::text(files, COMMAND_LINE) {
         Ok(line) => paths.extend(line.split_ascii_whitespace().filter_map(|word| word.strip_prefix(ARGUMENT)).map(str::to_owned)),
         Err(what) => faults.push(fault(what, "check that /proc is mounted")),
@@ -135,7 +137,7 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
-        load(&Root::open(folder.path()).unwrap(), &Hardware::default())
+        load(&Root::open(folder.path()).unwrap(), "/run/credentials/@system", &Hardware::default())
     }
 
     #[test]

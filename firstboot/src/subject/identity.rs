@@ -1,9 +1,10 @@
 //! Who the node is: its host name, made of what the machine says.
 
-use basalt_contract::Fault;
-use basalt_contract::desired::HostName;
+use basalt_contract::desired::{HostName, Identity as Wishes};
+use basalt_contract::{Desired, Fault};
 
-use super::{Differences, Node, Subject};
+use super::{Node, Subject, Told};
+use crate::export::found;
 use crate::facts;
 use crate::plan::{Action, Effect};
 
@@ -19,19 +20,37 @@ impl Subject for Identity {
         "identity"
     }
 
-    fn differences<'a>(&'a self, node: &'a Node<'a>) -> Differences<'a> {
+    fn differences<'a>(&'a self, node: &'a Node<'a>) -> Told<'a, Vec<Action>> {
         Box::pin(async move { host_name(node) })
+    }
+
+    fn export<'a>(&'a self, node: &'a Node<'a>) -> Told<'a, Desired> {
+        let name = facts::line(node.outside.files.as_ref(), STATIC).ok().map(found);
+        Box::pin(async move { Ok(Desired { identity: Wishes { host_name: name }, ..Desired::default() }) })
+    }
+
+    fn verify<'a>(&'a self, node: &'a Node<'a>) -> Told<'a, Option<String>> {
+        // What differed not was read from the kernel and from the disk.
+        Box::pin(async move { Ok(wished(node)?.map(|(name, _)| format!("the host name {name}"))) })
+    }
+}
+
+/// The host name that is wished, and where.
+fn wished(node: &Node<'_>) -> Result<Option<(String, String)>, Fault> {
+    let Some(wish) = &node.goal.desired.identity.host_name else { return Ok(None) };
+    let place = node.goal.place(wish);
+    match HostName::parse(wish).and_then(|template| template.of(&node.facts.hardware)) {
+        Ok(name) => Ok(Some((name, place))),
+        Err(why) => Err(Fault::new(
+            Identity.name(),
+            format!("{place}: the host name {:?} cannot be made: {why}", wish.value),
+            "use a variable that this machine tells: see `basalt-firstboot facts`",
+        )),
     }
 }
 
 fn host_name(node: &Node<'_>) -> Result<Vec<Action>, Fault> {
-    let Some(wish) = &node.goal.desired.identity.host_name else { return Ok(vec![]) };
-    let place = node.goal.place(wish);
-    let fault = |why: String| {
-        let what = format!("{place}: the host name {:?} cannot be made: {why}", wish.value);
-        Fault::new(Identity.name(), what, "use a variable that this machine tells: see `basalt-firstboot facts`")
-    };
-    let name = HostName::parse(wish).and_then(|template| template.of(&node.facts.hardware)).map_err(fault)?;
+    let Some((name, place)) = wished(node)? else { return Ok(vec![]) };
     let files = node.outside.files.as_ref();
     let current = facts::line(files, CURRENT).map_err(|what| Fault::new(Identity.name(), what, "check that /proc is mounted"))?;
     // Not there: the kernel's name is only for this boot.
@@ -46,5 +65,6 @@ fn host_name(node: &Node<'_>) -> Result<Vec<Action>, Fault> {
         what: format!("the host name {name}, {was}"),
         asked_by: vec![place],
         effects: vec![Effect::SetHostName { name }],
+        reboot: false,
     }])
 }

@@ -3,10 +3,12 @@
 //! Format: `KubeletConfiguration` of `kubelet.config.k8s.io/v1beta1`, as JSON, which is YAML; a drop-in's name ends in `.conf`.
 
 use basalt_contract::desired::Kubelet as Wishes;
-use basalt_contract::{Fault, names};
+use basalt_contract::placed::Placed;
+use basalt_contract::{Desired, Fault, names};
 use serde_json::{Map, Value, json};
 
-use super::{Differences, Node, Subject, file};
+use super::{Node, Subject, Told, file, text};
+use crate::export::found;
 use crate::plan::{Action, Effect};
 
 const PATH: &str = "/etc/kubernetes/kubelet.conf.d/50-basalt.conf";
@@ -19,8 +21,23 @@ impl Subject for Kubelet {
         "kubelet"
     }
 
-    fn differences<'a>(&'a self, node: &'a Node<'a>) -> Differences<'a> {
+    fn differences<'a>(&'a self, node: &'a Node<'a>) -> Told<'a, Vec<Action>> {
         Box::pin(async move { drop_in(node) })
+    }
+
+    fn export<'a>(&'a self, node: &'a Node<'a>) -> Told<'a, Desired> {
+        Box::pin(async move {
+            let fault = |what| Fault::new(Kubelet.name(), what, "let the agent read it, or take it away");
+            let told = text(node.outside.files.as_ref(), PATH).map_err(fault)?;
+            let kubelet = told.map(|told| wishes(&told)).transpose().map_err(fault)?.unwrap_or_default();
+            Ok(Desired { kubelet, ..Desired::default() })
+        })
+    }
+
+    fn verify<'a>(&'a self, node: &'a Node<'a>) -> Told<'a, Option<String>> {
+        // What differed not was read from the disk.
+        let wished = configuration(&node.goal.desired.kubelet).map(|_| format!("the kubelet's configuration in {PATH}"));
+        Box::pin(async move { Ok(wished) })
     }
 }
 
@@ -45,7 +62,7 @@ fn drop_in(node: &Node<'_>) -> Result<Vec<Action>, Fault> {
         }
         _ => format!("the kubelet's configuration in {PATH}"),
     };
-    Ok(vec![Action { subject: Kubelet.name(), name: "drop-in", what, asked_by, effects: vec![effect] }])
+    Ok(vec![Action { subject: Kubelet.name(), name: "drop-in", what, asked_by, effects: vec![effect], reboot: false }])
 }
 
 /// The drop-in; absent: nobody wishes any.
@@ -78,4 +95,26 @@ fn taint(text: &str) -> Value {
     let (key, effect) = text.rsplit_once(':').unwrap_or((text, ""));
     let (key, value) = key.split_once('=').unwrap_or((key, ""));
     json!({ "key": key, "value": value, "effect": effect })
+}
+
+/// What a drop-in of ours says.
+fn wishes(text: &str) -> Result<Wishes, String> {
+    let json: String = text.lines().filter(|line| !line.starts_with('#')).collect();
+    let settings: Map<String, Value> = serde_json::from_str(&json).map_err(|error| format!("{PATH}: {error}"))?;
+    let word = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
+    let taint = |taint: &Value| match word(taint, "value").as_str() {
+        "" => format!("{}:{}", word(taint, "key"), word(taint, "effect")),
+        value => format!("{}={value}:{}", word(taint, "key"), word(taint, "effect")),
+    };
+    let taints = settings.get("registerWithTaints").and_then(Value::as_array).into_iter().flatten();
+    fn policy<T: serde::de::DeserializeOwned>(settings: &Map<String, Value>, key: &str) -> Result<Option<Placed<T>>, String> {
+        let value = settings.get(key).cloned().map(serde_json::from_value).transpose();
+        value.map(|value| value.map(found)).map_err(|error| format!("{PATH}: {key}: {error}"))
+    }
+    Ok(Wishes {
+        taints: taints.map(taint).map(found).collect(),
+        reserved_cpus: policy(&settings, "reservedSystemCPUs")?,
+        cpu_manager_policy: policy(&settings, "cpuManagerPolicy")?,
+        topology_manager_policy: policy(&settings, "topologyManagerPolicy")?,
+    })
 }

@@ -3,9 +3,10 @@
 //! Format: `source/local/local.go` of node-feature-discovery: `key=value` lines, at most 65,536 bytes; files whose names begin with a dot
 //! are passed over, so that one that is being written is not seen.
 
-use basalt_contract::Fault;
+use basalt_contract::{Desired, Fault};
 
-use super::{Differences, Node, Subject, file};
+use super::{Node, Subject, Told, file, text};
+use crate::export::found;
 use crate::plan::{Action, Effect};
 
 const PATH: &str = "/etc/kubernetes/node-feature-discovery/features.d/basalt";
@@ -20,8 +21,24 @@ impl Subject for Labels {
         "labels"
     }
 
-    fn differences<'a>(&'a self, node: &'a Node<'a>) -> Differences<'a> {
+    fn differences<'a>(&'a self, node: &'a Node<'a>) -> Told<'a, Vec<Action>> {
         Box::pin(async move { labels(node) })
+    }
+
+    fn export<'a>(&'a self, node: &'a Node<'a>) -> Told<'a, Desired> {
+        Box::pin(async move {
+            let told = text(node.outside.files.as_ref(), PATH);
+            let told = told.map_err(|what| Fault::new(Labels.name(), what, "let the agent read it"))?.unwrap_or_default();
+            let pairs = told.lines().filter_map(|line| line.split_once('='));
+            let labels = pairs.map(|(key, value)| (key.to_owned(), found(value.to_owned()))).collect();
+            Ok(Desired { labels, ..Desired::default() })
+        })
+    }
+
+    fn verify<'a>(&'a self, node: &'a Node<'a>) -> Told<'a, Option<String>> {
+        // What differed not was read from the disk.
+        let count = node.goal.desired.labels.len();
+        Box::pin(async move { Ok((count > 0).then(|| format!("{count} labels in {PATH}"))) })
     }
 }
 
@@ -45,5 +62,5 @@ fn labels(node: &Node<'_>) -> Result<Vec<Action>, Fault> {
         }
         _ => format!("{} labels in {PATH}", wishes.len()),
     };
-    Ok(vec![Action { subject: Labels.name(), name: "features", what, asked_by, effects: vec![effect] }])
+    Ok(vec![Action { subject: Labels.name(), name: "features", what, asked_by, effects: vec![effect], reboot: false }])
 }

@@ -1,25 +1,27 @@
 //! What of a node can be wished, one file a subject.
 //!
-//! How to add one: a file here with a type that is a [`Subject`], and its line in [`SUBJECTS`]. A subject reads what is so, compares it with the goal
-//! and says what differs; who does it, remembers it and verifies it knows no subject by name. It is verified when nothing differs
-//! any more.
+//! How to add one: a file here with a type that is a [`Subject`], and its line in [`SUBJECTS`]. A subject reads what is so, compares it
+//! with the goal and says what differs; who does it, remembers it and looks again knows no subject by name. When nothing differs any
+//! more, the subject verifies: it asks whoever did the work whether it is so.
 
 mod identity;
+mod kernel;
 mod kubelet;
 mod labels;
 mod tuned;
 
 use std::pin::Pin;
 
-use basalt_contract::Fault;
+use basalt_contract::{Desired, Fault};
 
+pub use self::kernel::Wanted;
 use crate::backend::{FileError, Files, Outside};
 use crate::desired::Goal;
 use crate::facts::Facts;
 use crate::plan::{Action, Effect, Plan};
 
-/// All of them, in the order in which they are done.
-pub const SUBJECTS: [&dyn Subject; 4] = [&identity::Identity, &tuned::Tuned, &kubelet::Kubelet, &labels::Labels];
+/// All of them, in the order in which they are done. tuned starts late in a boot: what waits for a reboot does not wait for tuned first.
+pub const SUBJECTS: [&dyn Subject; 5] = [&identity::Identity, &kubelet::Kubelet, &labels::Labels, &kernel::Kernel, &tuned::Tuned];
 
 /// A node and what it should be.
 pub struct Node<'a> {
@@ -29,20 +31,26 @@ pub struct Node<'a> {
     pub facts: &'a Facts,
     /// What it should be.
     pub goal: &'a Goal,
+    /// Whether somebody who is not there yet, or not done yet, is waited for: so it is while a node boots.
+    pub patient: bool,
 }
 
-/// What differs, as soon as it is known.
-pub type Differences<'a> = Pin<Box<dyn Future<Output = Result<Vec<Action>, Fault>> + 'a>>;
+/// An answer of a subject, as soon as it is known.
+pub type Told<'a, T> = Pin<Box<dyn Future<Output = Result<T, Fault>> + 'a>>;
 
 /// One thing that can be wished.
 pub trait Subject: Sync {
     /// One word.
     fn name(&self) -> &'static str;
     /// What differs between the node and its goal; changes nothing.
-    fn differences<'a>(&'a self, node: &'a Node<'a>) -> Differences<'a>;
+    fn differences<'a>(&'a self, node: &'a Node<'a>) -> Told<'a, Vec<Action>>;
+    /// What is so, as desired state; nothing: there is nothing to say.
+    fn export<'a>(&'a self, node: &'a Node<'a>) -> Told<'a, Desired>;
+    /// What holds, in words, where nothing differs; `None`: nobody wishes anything. Changes nothing.
+    fn verify<'a>(&'a self, node: &'a Node<'a>) -> Told<'a, Option<String>>;
 }
 
-/// Asks every subject. One that cannot tell does not stop the others; but while it is not known what the node should be, nothing is planned:
+/// Asks every subject what differs. One that cannot tell does not stop the others; but while it is not known what the node should be, nothing is planned:
 /// what nobody seems to wish might be in the file that has a mistake.
 pub async fn plan(node: &Node<'_>) -> Plan {
     let mut plan = Plan { actions: Vec::new(), faults: node.goal.faults.clone() };
@@ -72,6 +80,15 @@ fn file(files: &dyn Files, path: &str, text: Option<String>) -> Result<Option<Ef
         (_, Some(text)) => Some(Effect::Write { path, text }),
         (Some(_), None) => Some(Effect::Remove { path }),
     })
+}
+
+/// What is in a file, if it is there.
+fn text(files: &dyn Files, path: &str) -> Result<Option<String>, String> {
+    match files.read(path) {
+        Err(error) if error.cause.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.to_string()),
+        Ok(bytes) => String::from_utf8(bytes).map(Some).map_err(|_| format!("{path}: needed UTF-8")),
+    }
 }
 
 #[cfg(test)]

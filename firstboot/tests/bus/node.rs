@@ -81,6 +81,7 @@ impl Node {
             ("/proc/sys/kernel/random/boot_id", "2f6d3ee1-6b0f-4a52-9d0f-7f0c7a3e5a11\n"),
             ("/etc/machine-id", "6c1f0a55a4f94f0a8f5a1b2c3d4e5f60\n"),
             ("/proc/self/mountinfo", &mounts),
+            ("/proc/cmdline", "quiet\n"),
             ("/proc/meminfo", "MemTotal: 2014156 kB\n"),
             ("/sys/devices/system/cpu/online", "0-1\n"),
             ("/sys/class/dmi/id/product_name", "Standard PC (Q35 + ICH9, 2009)\n"),

@@ -1,9 +1,12 @@
-//! The console and the journal, by way of standard output and standard error.
+//! The journal, by way of standard output and standard error, and the console, by way of agetty.
 //!
-//! The unit says `StandardOutput=journal+console` and `StandardError=journal`: so the sandbox needs no device, and a console that
-//! does not take our bytes (flow control on a serial line) holds up journald's forwarding, not the agent.
+//! The agent opens no console: agetty shows `/run/issue.d` above its prompt, and draws both anew when `/run/agetty.reload` changes. So the
+//! sandbox needs no device, and a console that does not take our bytes (flow control on a serial line) holds up nobody.
 
+use std::fs::OpenOptions;
 use std::io::{Write, stderr, stdout};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use crate::backend::Console;
 
@@ -11,12 +14,14 @@ use crate::backend::Console;
 pub struct Streams {
     /// Whether systemd reads priorities at the start of lines (`sd-daemon(3)`).
     priorities: bool,
+    /// What agetty looks at.
+    reload: PathBuf,
 }
 
 impl Streams {
-    /// `journal`: standard error goes to the journal.
-    pub const fn new(journal: bool) -> Self {
-        Self { priorities: journal }
+    /// `journal`: standard error goes to the journal. agetty is that of `root`.
+    pub fn new(journal: bool, root: &Path) -> Self {
+        Self { priorities: journal, reload: root.join("run/agetty.reload") }
     }
 }
 
@@ -24,6 +29,11 @@ impl Console for Streams {
     fn announce(&self, line: &str) {
         // A closed stream is no reason to stop: the report and the bus say the same.
         let _ = writeln!(stdout(), "{}", one_line(line)).and_then(|()| stdout().flush());
+    }
+
+    fn redraw(&self) {
+        // Where no agetty is, nobody waits for this.
+        let _ = OpenOptions::new().write(true).open(&self.reload).and_then(|file| file.set_modified(SystemTime::now()));
     }
 
     fn warn(&self, line: &str) {

@@ -1,6 +1,6 @@
 //! A node that does not run: its root folder is here, and nobody of it is on the bus.
 
-use crate::backend::{Answer, Namer, PeerError, Tuner};
+use crate::backend::{Answer, Namer, PeerError, Tuner, Units};
 
 /// Nobody answers.
 pub struct Elsewhere;
@@ -26,6 +26,16 @@ impl Tuner for Elsewhere {
 
 impl Namer for Elsewhere {
     fn set_host_name<'a>(&'a self, _: &'a str) -> Answer<'a, ()> {
+        nobody()
+    }
+}
+
+impl Units for Elsewhere {
+    fn start<'a>(&'a self, _: &'a str) -> Answer<'a, ()> {
+        nobody()
+    }
+
+    fn reboot(&self) -> Answer<'_, ()> {
         nobody()
     }
 }

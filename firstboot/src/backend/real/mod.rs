@@ -5,9 +5,11 @@ mod console;
 mod elsewhere;
 mod files;
 mod hostnamed;
+pub mod ostree;
 mod peer;
 mod systemd;
 mod tuned;
+mod units;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,6 +22,7 @@ pub use files::Root;
 pub use hostnamed::Hostnamed;
 pub use systemd::Systemd;
 pub use tuned::Tuned;
+pub use units::Systemd1;
 
 use super::Outside;
 
@@ -28,12 +31,16 @@ use super::Outside;
 /// # Errors
 /// When `root` is no folder that can be opened.
 pub fn outside(root: &Path) -> io::Result<Outside> {
+    // systemd hides all credentials from a service but those that the service is given.
+    let given = env::var("CREDENTIALS_DIRECTORY").ok().filter(|_| root == Path::new("/"));
     Ok(Outside {
         files: Arc::new(Root::open(root)?),
         clock: Box::new(SystemClock),
-        console: Box::new(Streams::new(env::var_os("JOURNAL_STREAM").is_some())),
+        console: Box::new(Streams::new(env::var_os("JOURNAL_STREAM").is_some(), root)),
         supervisor: Box::new(Systemd::new(env::var_os("NOTIFY_SOCKET"))),
         tuner: Box::new(Tuned),
         namer: Box::new(Hostnamed),
+        units: Box::new(Systemd1),
+        credentials: given.unwrap_or_else(|| "/run/credentials/@system".to_owned()),
     })
 }

@@ -1,0 +1,73 @@
+//! systemd on the system bus: units are started, and the job's result is waited for. `org.freedesktop.systemd1(5)`, `org.freedesktop.login1(5)`.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures_core::Stream as _;
+use zbus::connection::Builder;
+use zbus::{MatchRule, MessageStream, OwnedObjectPath, fdo, message};
+
+use super::peer::Peer;
+use crate::backend::{Answer, PeerError, Units};
+
+const NAME: &str = "org.freedesktop.systemd1";
+const PATH: &str = "/org/freedesktop/systemd1";
+const MANAGER: &str = "org.freedesktop.systemd1.Manager";
+/// For a call, not for the job.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// For a job: a unit has a time of its own, which is shorter.
+const JOB: Duration = Duration::from_secs(900);
+
+const LOGIN: Peer = Peer {
+    name: "org.freedesktop.login1",
+    path: "/org/freedesktop/login1",
+    interface: "org.freedesktop.login1.Manager",
+    patience: PATIENCE,
+};
+
+/// systemd.
+pub struct Systemd1;
+
+impl Units for Systemd1 {
+    fn start<'a>(&'a self, unit: &'a str) -> Answer<'a, ()> {
+        Box::pin(async move {
+            match tokio::time::timeout(JOB, result(unit)).await {
+                Ok(Ok(result)) if result == "done" => Ok(()),
+                Ok(Ok(result)) => {
+                    Err(PeerError::Refused(format!("{unit}: its job ended as {result:?}; see `systemctl status {unit}`")))
+                }
+                Ok(Err(error)) => Err(PeerError::Bus(format!("{unit}: {error}"))),
+                Err(_) => Err(PeerError::Refused(format!("{unit}: its job did not end within {} s", JOB.as_secs()))),
+            }
+        })
+    }
+
+    fn reboot(&self) -> Answer<'_, ()> {
+        // Not interactive: nobody is there to be asked.
+        Box::pin(async move { LOGIN.call("Reboot", &false).await })
+    }
+}
+
+/// Starts `unit`; how its job ended, in systemd's word. A job that ends before its path is known is heard nevertheless.
+async fn result(unit: &str) -> zbus::Result<String> {
+    let connection = Builder::system().method_timeout(PATIENCE).build().await?;
+    let rule = MatchRule::builder()
+        .msg_type(message::Type::Signal)
+        .sender(NAME)
+        .path(PATH)
+        .interface(MANAGER)
+        .member("JobRemoved")
+        .build()?;
+    let mut removed = MessageStream::for_match_rule(rule, &connection, None).await?;
+    // Without a subscriber systemd tells nobody.
+    connection.call_method(Some(NAME), PATH, Some(MANAGER), "Subscribe", &()).await?;
+    let reply = connection.call_method(Some(NAME), PATH, Some(MANAGER), "StartUnit", &(unit, "replace")).await?;
+    let job: OwnedObjectPath = reply.body().deserialize()?;
+    while let Some(signal) = std::future::poll_fn(|context| Pin::new(&mut removed).poll_next(context)).await {
+        let (_, path, _, result): (u32, OwnedObjectPath, String, String) = signal?.body().deserialize()?;
+        if path == job {
+            return Ok(result);
+        }
+    }
+    Err(fdo::Error::Disconnected("the bus went away".to_owned()).into())
+}
