@@ -178,15 +178,8 @@ pub fn run() -> anyhow::Result<ExitCode> {
 
 /// The running agent does it, where there is one: two that work at once would be in each other's way.
 async fn apply_here_or_there(outside: &Outside, here: bool, retry: bool) -> anyhow::Result<Applied> {
-    let asked = if here { dbus::apply(retry).await } else { Err(zbus::Error::Unsupported) };
-    let agent_is_there = match asked {
-        Ok(()) => true,
-        Err(zbus::Error::MethodError(name, why, _)) if !dbus::nobody(name.as_str()) => {
-            anyhow::bail!("the running agent: {}", why.unwrap_or_else(|| name.to_string()))
-        }
-        // No bus, or nobody on it.
-        Err(_) => false,
-    };
+    let asked = if here { dbus::apply(retry).await } else { Ok(false) };
+    let agent_is_there = asked.map_err(|why| anyhow::anyhow!("the running agent: {why}"))?;
     let files = outside.files.as_ref();
     if agent_is_there {
         let patience = status::Patience { wait: true, ..Default::default() };

@@ -9,7 +9,7 @@ use basalt_contract::{Report, State};
 use serde::Serialize;
 
 use crate::backend::Files;
-use crate::dbus::{self, Told};
+use crate::dbus::{Reader, Told};
 use crate::{facts, report};
 
 /// An answer, and where it comes from.
@@ -38,8 +38,8 @@ pub enum Source {
     },
 }
 
-/// So much time is between two questions to an agent that is waited for.
-const PAUSE: Duration = Duration::from_millis(500);
+/// An agent that is waited for is asked when it says that something is different, and after so much time.
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// How to ask.
 #[derive(Clone, Copy, Debug, Default)]
@@ -60,10 +60,15 @@ pub struct Patience {
 pub async fn ask(files: &dyn Files, patience: Patience, mut shown: impl FnMut(&str)) -> anyhow::Result<Status> {
     let mut last = Vec::new();
     let begun = Instant::now();
+    let silent = |error: zbus::Error| read(files, format!("the agent does not answer on the bus ({error})"));
+    let mut reader = match Reader::new().await {
+        Ok(reader) => reader,
+        Err(error) => return silent(error),
+    };
     loop {
-        let told = match dbus::ask().await {
+        let told = match reader.ask().await {
             Ok(told) => told,
-            Err(error) => return read(files, format!("the agent does not answer on the bus ({error})")),
+            Err(error) => return silent(error),
         };
         let status = match from_bus(&told.texts) {
             Ok(status) => status,
@@ -79,10 +84,11 @@ pub async fn ask(files: &dyn Files, patience: Patience, mut shown: impl FnMut(&s
         if !(patience.wait || patience.watch) || status.done() {
             return Ok(status);
         }
-        if patience.limit.is_some_and(|limit| begun.elapsed() >= limit) {
+        let left = patience.limit.map_or(PAUSE, |limit| limit.saturating_sub(begun.elapsed()));
+        if left.is_zero() {
             bail!("the agent is not done after {} s: {}", begun.elapsed().as_secs(), lines(&status, &told).join(", "));
         }
-        tokio::time::sleep(PAUSE).await;
+        reader.changed(left.min(PAUSE)).await;
     }
 }
 

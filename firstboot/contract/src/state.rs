@@ -71,6 +71,12 @@ mod tests {
             assert_eq!(serde_json::to_string(&state).unwrap(), format!("\"{state}\""));
             assert_eq!(state.word().parse::<State>().unwrap(), state);
         }
-        assert!("Configured".parse::<State>().unwrap_err().to_string().contains("starting, applying, rebooting, configured, degraded"));
+        assert!(
+            "Configured"
+                .parse::<State>()
+                .unwrap_err()
+                .to_string()
+                .contains("starting, applying, rebooting, configured, degraded")
+        );
     }
 }

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use basalt_firstboot::backend::{Answer, Clock, Console, Doing, FileError, Files, Namer, Outside, PeerError, Supervisor, Tuner, Units};
+use basalt_firstboot::backend::{
+    Answer, Clock, Console, Doing, FileError, Files, Namer, Outside, PeerError, Supervisor, Tuner, Units,
+};
 
 /// What becomes of what nobody has told the disk to keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use zbus::names::InterfaceName;
 use zbus::object_server::SignalEmitter;
 use zbus::{Connection, Variant, fdo};
 
-pub use self::ask::{Told, apply, ask, nobody};
+pub use self::ask::{Reader, Told, apply};
 pub use self::object::{Refusal, Request, Wish};
 use crate::agent::Published;
 
