@@ -51,6 +51,11 @@ impl Findings {
         self.list.push((place, what.into(), Some(hint.into())));
     }
 
+    /// Adds all that is wrong in the part `key` of a file, which was looked at by itself.
+    pub fn add_part(&mut self, key: &str, part: Self) {
+        self.list.extend(part.list.into_iter().map(|(place, what, hint)| (place, format!("{key}.{what}"), hint)));
+    }
+
     /// Whether nothing is wrong so far.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
