@@ -1,9 +1,10 @@
-//! What a recipe says of units, users, host name and network, as files. Pure: nothing is executed, no value meets a shell.
+//! What a recipe says of units, users, host name, network and nodes, as files. Pure: nothing is executed, no value meets a shell.
 //!
 //! Links of units are computed from the `[Install]` sections that the layers below have ([`units`](self)); people are declared for
 //! systemd-sysusers and systemd-tmpfiles, so that they come to be on the node and its `/etc/passwd` stays the node's.
 
 mod accounts;
+mod firstboot;
 mod install;
 mod units;
 
@@ -25,7 +26,7 @@ pub struct Produced {
 ///
 /// # Errors
 /// [`crate::failure::Kind::Invalid`]: a unit, group or shell that the layers below do not have (with what was probably meant), a
-/// number that someone else has, a unit that cannot be enabled or disabled.
+/// number that someone else has, a unit that cannot be enabled or disabled, a profile of tuned that is wished for nodes and not there.
 pub fn produce(settings: &Settings, below: &Tree) -> Result<Produced> {
     let mut produced = Produced::default();
     units::apply(settings, below, &mut produced)?;
@@ -36,6 +37,7 @@ pub fn produce(settings: &Settings, below: &Tree) -> Result<Produced> {
     for (name, text) in &settings.network {
         produced.replace(&TreePath::parse(&format!("/etc/systemd/network/{name}"))?, text.clone(), below)?;
     }
+    firstboot::apply(&settings.firstboot, below, &mut produced)?;
     Ok(produced)
 }
 

@@ -185,6 +185,11 @@ fn settings_lines(settings: &Settings, out: &mut Lines) {
     list("root", (keys > 0).then(|| format!("{keys} keys")).into_iter().collect());
     list("host name", settings.host_name.clone().into_iter().collect());
     list("network", settings.network.keys().cloned().collect());
+    if !settings.firstboot.is_empty() {
+        out.row("", "   desired state of its nodes");
+        let text = settings.firstboot.to_toml();
+        text.lines().filter(|line| !line.is_empty()).for_each(|line| out.row("", &format!("     {line}")));
+    }
 }
 
 /// Rows of a label and a value; long values go on in the next line.

@@ -182,7 +182,8 @@ fn settings_by_rules(settings: &Settings) -> Verdict {
         each(&user.ssh_keys, names::ssh_key)?;
     }
     each(&settings.root_ssh_keys, names::ssh_key)?;
-    each(&settings.host_name, names::host)
+    each(&settings.host_name, names::host)?;
+    settings.firstboot.examine()
 }
 
 fn each<'a>(values: impl IntoIterator<Item = &'a String>, rule: fn(&str) -> Verdict) -> Verdict {

@@ -4,6 +4,7 @@
 
 mod diff;
 mod explain;
+mod firstboot;
 mod json;
 mod kernel_arguments;
 mod modules;
@@ -25,6 +26,7 @@ use crate::tree::TreePath;
 
 pub use diff::diff;
 pub use explain::explain;
+pub use firstboot::Firstboot;
 pub use json::BadPlan;
 pub use kernel_arguments::contradictory;
 pub use modules::{ModuleSource, mappings};
@@ -140,7 +142,7 @@ pub enum LayerContent {
     Tuned(Tuned),
     /// Whose signatures the node demands of its updates.
     Trust(Trust),
-    /// What the recipe says of units, users, host name and network; made into files once the layers below are known.
+    /// What the recipe says of units, users, host name, network and nodes; made into files once the layers below are known.
     Settings(Settings),
 }
 
@@ -275,7 +277,7 @@ pub enum FileContent {
     Symlink(String),
 }
 
-/// What the recipe says of units, users, host name and network.
+/// What the recipe says of units, users, host name and network, and of what its nodes should be.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Settings {
@@ -293,6 +295,9 @@ pub struct Settings {
     pub host_name: Option<String>,
     /// systemd-networkd's files: name to text.
     pub network: BTreeMap<String, String>,
+    /// Desired state, for the agent.
+    #[serde(default, skip_serializing_if = "Firstboot::is_empty")]
+    pub firstboot: Firstboot,
 }
 
 /// A user of the image.

@@ -5,6 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use basalt_contract::Desired;
+use basalt_contract::desired::{self, Identity, Kubelet, Tuning};
+
 use super::written::{Agent, Base, Disk, Kernel, Outputs, Sign, Ssh, Systemd, Tuned, Update, Written};
 use super::{Findings, Placed, Sources};
 
@@ -129,6 +132,12 @@ impl Join {
                 enable: self.one("agent.enable", below.agent.enable, above.agent.enable),
                 path: self.one("agent.path", below.agent.path, above.agent.path),
             },
+            firstboot: match (below.firstboot, above.firstboot) {
+                (Some(below), Some(above)) => {
+                    Some(Placed { value: self.firstboot(below.value, above.value), place: above.place })
+                }
+                (below, above) => above.or(below),
+            },
             checks: append(below.checks, above.checks),
         }
     }
@@ -158,6 +167,23 @@ impl Join {
         }
         let active = self.one("tuned.active", below.active, above.active);
         Tuned { profiles: append(below.profiles, above.profiles), active, variables }
+    }
+
+    /// What comes of both is for the agent's rule to say, which is the same: here differences are noted.
+    fn firstboot(&mut self, below: Desired, above: Desired) -> Desired {
+        let Desired { identity, tuned, kernel: desired::Kernel { arguments: _ }, kubelet, labels, when: _ } = above.clone();
+        let lower = below.clone();
+        let Identity { host_name } = identity;
+        self.one("firstboot.identity.host-name", lower.identity.host_name, host_name);
+        let Tuning { profile } = tuned;
+        self.one("firstboot.tuned.profile", lower.tuned.profile, profile);
+        let Kubelet { taints: _, reserved_cpus, cpu_manager_policy, topology_manager_policy } = kubelet;
+        let lower_kubelet = lower.kubelet;
+        self.one("firstboot.kubelet.reserved-cpus", lower_kubelet.reserved_cpus, reserved_cpus);
+        self.one("firstboot.kubelet.cpu-manager-policy", lower_kubelet.cpu_manager_policy, cpu_manager_policy);
+        self.one("firstboot.kubelet.topology-manager-policy", lower_kubelet.topology_manager_policy, topology_manager_policy);
+        self.each("firstboot.labels", lower.labels, labels);
+        below.under(above)
     }
 
     fn one<T: PartialEq + std::fmt::Debug>(

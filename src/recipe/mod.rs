@@ -29,7 +29,7 @@ pub use basalt_contract::placed::{Place, Placed, Position, Problem, Sources, sec
 pub use image::{ImageSource, LocalImage};
 pub use module_source::{ImageTemplate, ModuleOrigin};
 pub use problem::Problems;
-pub use tuned::Tuned;
+pub use tuned::{Tuned, wished_profiles};
 pub use written::Written;
 
 use basalt_contract::kernel_arguments::Declaration;
@@ -68,7 +68,7 @@ pub struct Recipe {
     pub module_proof: ModuleProof,
     /// Profiles of tuned, if tuned is to run.
     pub tuned: Option<Tuned>,
-    /// Units, users, keys, host name, network. A `[[network]]` with a local source is one of the files.
+    /// Units, users, keys, host name, network, desired state. A `[[network]]` with a local source is one of the files.
     pub settings: Settings,
     /// The disk's layout.
     pub disk: Disk,
@@ -342,6 +342,10 @@ pub fn locate(path: &Path, mention: &Mention) -> Option<Position> {
         "tuned.variables" => {
             let variables = written.tuned.and_then(|mut tuned| tuned.variables.remove(value));
             variables.and_then(|variables| variables.into_values().next()).map(|value| value.place)
+        }
+        "firstboot.tuned.profile" => {
+            let wished = written.firstboot.as_ref().map(|desired| wished_profiles(desired)).unwrap_or_default();
+            wished.into_iter().find(|profile| profile.value == value).map(|profile| profile.place)
         }
         "users" => written.users.get(value).map(|user| user.uid.place),
         "ssh.root-keys" => written.ssh.root_keys.first().map(|key| key.place),

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use basalt_contract::Desired;
+use basalt_contract::placed::Placed;
+
 use super::{OverlaySource, Recipe};
 
 /// The overlay with the profiles that come with Basalt, and with what keeps tuned away from the boot loader.
@@ -18,6 +21,13 @@ pub struct Tuned {
     pub active: Option<String>,
     /// By profile, then by name.
     pub variables: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+/// What `desired` wishes to be the active profiles, also where it is for some machines only.
+pub fn wished_profiles(desired: &Desired) -> Vec<&Placed<String>> {
+    let mut list: Vec<_> = desired.tuned.profile.iter().collect();
+    list.extend(desired.when.iter().flat_map(|when| wished_profiles(&when.set)));
+    list
 }
 
 impl Recipe {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use basalt_contract::Desired;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -65,6 +66,8 @@ pub struct Written {
     pub outputs: Outputs,
     /// The first-boot agent.
     pub agent: Agent,
+    /// What the image's nodes should be: desired state, which the agent reads on the node. Files there come after it and win.
+    pub firstboot: Option<Placed<Desired>>,
     /// What `basalt test` asks the booted image.
     #[serde(rename = "check")]
     pub checks: Vec<Check>,

@@ -12,6 +12,7 @@ mod documents;
 mod early_modules;
 mod enforced;
 mod failing;
+mod firstboot;
 mod import;
 mod inputs;
 mod inspect;

@@ -51,7 +51,7 @@ pub fn evaluate<'g>(
 }
 
 /// What tuned would say, and the next step.
-fn refused(active: &str, error: &LoadError, known: &[String]) -> Failure {
+pub fn refused(active: &str, error: &LoadError, known: &[String]) -> Failure {
     let hint = match error {
         LoadError::Missing { profile, .. } => suggestion(profile, known.iter().map(String::as_str))
             .unwrap_or_else(|| "name a folder that has it in tuned.profiles, or add the package that brings it".to_owned()),

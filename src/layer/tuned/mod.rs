@@ -34,10 +34,11 @@ mod report;
 #[cfg(test)]
 mod tests;
 mod variables;
+mod wished;
 
 use anyhow::Result;
 
-use crate::failure::{Failure, Kind};
+use crate::failure::{self, Failure, Kind};
 use crate::layer::overlay;
 use crate::plan::Tuned;
 use crate::recipe::defaults::TUNED_UNIT;
@@ -47,6 +48,7 @@ use crate::tuned::Folders;
 
 pub use profiles::profile_names;
 pub use report::{REPORT, Report, Told, report};
+pub use wished::loadable;
 
 /// Which profiles are active, for tuned.
 const ACTIVE: &str = "/etc/tuned/active_profile";
@@ -74,14 +76,8 @@ pub fn produce(wanted: &Tuned, below: &Tree, store: &Store) -> Result<Produced> 
 
 /// The layer of `wanted` with the profiles in `sources`, lowest first.
 fn lay(wanted: &Tuned, sources: &[Tree], below: &Tree) -> Result<Produced> {
-    let unit = TreePath::parse(&format!("/usr/lib/systemd/system/{TUNED_UNIT}"))?;
-    if below.get(&unit).is_none() {
-        let what = format!("[tuned]: needed tuned in the layers below ({unit}), found none");
-        return Err(Failure::new(Kind::Invalid, what)
-            .hint("add the package tuned to the recipe's packages, or take a base that has it")
-            .about("tuned.active", wanted.active.clone().unwrap_or_default())
-            .into());
-    }
+    let active = wanted.active.as_deref().unwrap_or_default();
+    needed("[tuned]", below).map_err(|error| failure::about(error, "tuned.active", active))?;
     let folders = Folders::of(below).map_err(|error| Failure::new(Kind::Invalid, error.to_string()))?;
     let mut produced = Produced::default();
     for source in sources {
@@ -98,6 +94,17 @@ fn lay(wanted: &Tuned, sources: &[Tree], below: &Tree) -> Result<Produced> {
         produced.replace(REPORT, &report.to_json()?, below)?;
     }
     Ok(produced)
+}
+
+/// Fails unless the layers `below` have tuned, which `key` of the recipe needs.
+fn needed(key: &str, below: &Tree) -> Result<()> {
+    let unit = TreePath::parse(&format!("/usr/lib/systemd/system/{TUNED_UNIT}"))?;
+    if below.get(&unit).is_some() {
+        return Ok(());
+    }
+    let what = format!("{key}: needed tuned in the layers below ({unit}), found none");
+    let hint = "add the package tuned to the recipe's packages, or take a base that has it";
+    Err(Failure::new(Kind::Invalid, what).hint(hint).into())
 }
 
 impl Produced {

@@ -7,15 +7,15 @@ use basalt_contract::kernel_arguments::{self, Contradictions, Declaration, Sourc
 use super::super::{Findings, Placed, Sources};
 use super::super::{Recipe, Written, names};
 
-/// What is listed, each with its line: relative to the recipe's folder, so that it says the same on every machine.
-pub(super) fn declarations(written: &Written, sources: &Sources, folder: &Path) -> Vec<Declaration> {
+/// What `by` lists, each with its line: relative to the recipe's folder, so that it says the same on every machine.
+pub(super) fn declarations(by: &str, args: &[Placed<String>], sources: &Sources, folder: &Path) -> Vec<Declaration> {
     let folder = format!("{}/", folder.display().to_string().trim_end_matches('/'));
     let source = |arg: &Placed<String>| {
         let position = sources.position(arg.place);
         let file = position.file.strip_prefix(&folder).unwrap_or(&position.file);
-        Source::new("recipe").at(format!("{file}:{}", position.line))
+        Source::new(by).at(format!("{file}:{}", position.line))
     };
-    Declaration::list(written.kernel.args.iter().map(|arg| (arg.value.clone(), source(arg))))
+    Declaration::list(args.iter().map(|arg| (arg.value.clone(), source(arg))))
 }
 
 /// Notes what is wrong with each, and what contradicts what.

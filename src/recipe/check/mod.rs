@@ -5,6 +5,7 @@
 
 mod base;
 mod files;
+mod firstboot;
 mod inputs;
 mod kernel_arguments;
 mod modules;
@@ -23,7 +24,7 @@ use super::written::{self, Written};
 use super::{Agent, File, Origin, Recipe, Sign};
 use super::{Place, Placed};
 use crate::architecture::Architecture;
-use crate::plan::{Check, Disk, Format, Settings};
+use crate::plan::{Check, Disk, Firstboot, Format, Settings};
 use crate::tree::TreePath;
 
 /// Whether local files and folders are looked at.
@@ -40,8 +41,9 @@ pub(super) fn all(loaded: Loaded, folder: &Path, inputs: LocalInputs) -> Result<
     let Loaded { sources, mut findings, written, dropped } = loaded;
     let mut checker = Checker { findings: &mut findings, dropped: &dropped };
     let mut recipe = checker.recipe(&written, folder);
-    recipe.kernel_args = kernel_arguments::declarations(&written, &sources, folder);
+    recipe.kernel_args = kernel_arguments::declarations("recipe", &written.kernel.args, &sources, folder);
     kernel_arguments::examine(&written, &recipe, &mut findings);
+    firstboot::examine(&written, &recipe, &sources, &mut findings);
     if inputs == LocalInputs::Examine {
         inputs::examine(&written, &recipe, &mut findings);
     }
@@ -191,6 +193,7 @@ impl Checker<'_> {
             root_ssh_keys: self.list("ssh.root-keys", &written.ssh.root_keys, names::ssh_key),
             host_name: self.one("host-name", written.host_name.as_ref(), names::host),
             network: self.networks(&written.networks, files),
+            firstboot: written.firstboot.as_ref().map(|desired| Firstboot(desired.value.clone())).unwrap_or_default(),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::Findings;
-use super::super::tuned::{OVERLAY, PACKAGE};
+use super::super::tuned::{OVERLAY, PACKAGE, wished_profiles};
 use super::super::{Base, Recipe, Tuned, Written, names, shape, written};
 use super::super::{Place, Placed};
 use super::Checker;
@@ -11,13 +11,10 @@ use crate::layer::{builtin, overlay, tuned};
 
 impl Checker<'_> {
     pub(super) fn tuned(&mut self, written: &written::Tuned, base: &Base) -> Tuned {
-        if let Some(debian) = base.debian()
-            && !debian.packages.iter().any(|package| package.split('/').next() == Some(PACKAGE))
-        {
+        if never_there(base) {
             let place = written.active.as_ref().map(|active| active.place);
             let place = place.or_else(|| written.profiles.first().map(|path| path.place)).unwrap_or(Place(0));
-            let hint = format!("write packages = [\"{PACKAGE}\"] at the top of the recipe");
-            self.findings.add_with_hint(place, format!("tuned: needed the package {PACKAGE:?}, found none"), hint);
+            note_missing("tuned", place, self.findings);
         }
         let active = self.one("tuned.active", written.active.as_ref(), names::tuned::profiles);
         let mut variables = BTreeMap::new();
@@ -46,12 +43,47 @@ impl Checker<'_> {
     }
 }
 
+/// Whether the image cannot have tuned: a base that others made may have it.
+pub(super) fn never_there(base: &Base) -> bool {
+    let is_it = |package: &String| package.split('/').next() == Some(PACKAGE);
+    base.debian().is_some_and(|debian| !debian.packages.iter().any(is_it))
+}
+
+/// Notes at `place` that `key` needs tuned.
+pub(super) fn note_missing(key: &str, place: Place, findings: &mut Findings) {
+    let hint = format!("write packages = [\"{PACKAGE}\"] at the top of the recipe");
+    findings.add_with_hint(place, format!("{key}: needed the package {PACKAGE:?}, found none"), hint);
+}
+
 /// How the names of profiles begin that come with Basalt.
 const OURS: &str = "basalt-";
 
-/// Notes folders that cannot be read or have no profiles, profiles that two have, and active ones that nobody brings.
+/// Notes folders that cannot be read or have no profiles, profiles that two have, and active or wished ones that nobody brings.
 pub(super) fn examine(all: &Written, recipe: &Recipe, findings: &mut Findings) {
-    let Some(written) = &all.tuned else { return };
+    let known = known(all, recipe, findings);
+    // Debian's package has none of these; which others it has is known when it is there.
+    let elsewhere = recipe.base.debian().is_none() || !all.overlays.is_empty();
+    if elsewhere || all.files.iter().any(|file| file.path.contains("/tuned/")) {
+        return;
+    }
+    let active = all.tuned.iter().filter_map(|tuned| tuned.active.as_ref()).map(|active| ("tuned.active", active));
+    let wished = all.firstboot.iter().flat_map(|desired| wished_profiles(desired));
+    for (key, names) in active.chain(wished.map(|profile| ("firstboot.tuned.profile", profile))) {
+        for name in names.split_whitespace().filter(|name| name.starts_with(OURS) && !known.contains_key(*name)) {
+            let names_of = || known.keys().map(String::as_str);
+            let hint = match shape::nearest(name, names_of()) {
+                Some(near) => format!("did you mean {near:?}?"),
+                None if known.is_empty() => "a recipe with [tuned] has those that come with Basalt".to_owned(),
+                None => format!("known are {}, and those of the package", names_of().collect::<Vec<_>>().join(", ")),
+            };
+            findings.add_with_hint(names.place, format!("{key}: there is no profile {name:?}"), hint);
+        }
+    }
+}
+
+/// The profiles that come with Basalt and those of the recipe's folders, each with who has it. Notes what is wrong with the folders.
+fn known(all: &Written, recipe: &Recipe, findings: &mut Findings) -> BTreeMap<String, String> {
+    let Some(written) = &all.tuned else { return BTreeMap::new() };
     let shipped = builtin::tree(OVERLAY).and_then(Result::ok).map(|tree| tree.walk().map(|(path, _)| path).collect());
     let shipped = shipped.map(|paths| tuned::profile_names(&paths)).unwrap_or_default();
     let mut known: BTreeMap<String, String> =
@@ -87,18 +119,7 @@ pub(super) fn examine(all: &Written, recipe: &Recipe, findings: &mut Findings) {
             }
         }
     }
-    // Debian's package has none of these; which others it has is known when it is there.
-    let elsewhere = recipe.base.debian().is_none() || !all.overlays.is_empty();
-    let elsewhere = elsewhere || all.files.iter().any(|file| file.path.contains("/tuned/"));
-    let Some(active) = written.active.as_ref().filter(|_| !elsewhere) else { return };
-    for name in active.split_whitespace().filter(|name| name.starts_with(OURS) && !known.contains_key(*name)) {
-        let known = || known.keys().map(String::as_str);
-        let hint = match shape::nearest(name, known()) {
-            Some(near) => format!("did you mean {near:?}?"),
-            None => format!("known are {}, and those of the package", known().collect::<Vec<_>>().join(", ")),
-        };
-        findings.add_with_hint(active.place, format!("tuned.active: there is no profile {name:?}"), hint);
-    }
+    known
 }
 
 #[cfg(test)]
