@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use basalt::failure::Kind;
 use qemu_tests::draft::{archive, system};
-use qemu_tests::{Basalt, Ran, Scratch, agent, manifest, run};
+use qemu_tests::{Basalt, Ran, Scratch, manifest, run};
 use serde_json::Value;
 
 const INVALID: i32 = Kind::Invalid.exit_code() as i32;
@@ -163,14 +163,6 @@ fn cli_wishes_of_a_recipe_are_in_its_image_as_the_agent_reads_them() -> Result<(
     case.build(&WISH.replace("training", "inference"), "out")?[1].clone().exits(0);
     ensure!(manifest(&case.0.path().join("out"))?["plan"] != said["plan"], "the plan is the same");
     ensure!(case.written("out")?.stdout == WRITTEN.replace("training", "inference"), "the file is the same");
-
-    // The agent itself says so of a node with that file.
-    case.build("", "labels")?[1].clone().exits(0);
-    case.0.write(&format!("root{FILE}"), case.written("labels")?.exits(0).stdout)?;
-    case.0.write("root/proc/cmdline", "quiet\n")?;
-    let root = case.0.path().join("root");
-    let planned = run(Command::new(agent()?).arg("--root").arg(&root).args(["plan", "--json"]))?;
-    ensure!(planned.contains(&format!("{FILE}:4:8")) && planned.contains("site=hall-3\\ntier=standard\\n"), "{planned}");
 
     // Nobody wishes anything: there is no file.
     case.0.write("part.toml", "[firstboot]\n")?;
