@@ -10,7 +10,7 @@ use crate::recipe::names::Verdict;
 /// Desired state. In JSON it has the keys that it has in TOML, and no places: on which line of the recipe it stands decides no byte.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(transparent)]
-pub struct Firstboot(pub Desired);
+pub struct Firstboot(pub Box<Desired>);
 
 /// It has texts, words and whole numbers.
 impl Eq for Firstboot {}
@@ -27,7 +27,7 @@ impl<'de> Deserialize<'de> for Firstboot {
 impl Firstboot {
     /// Whether nothing is wished.
     pub fn is_empty(&self) -> bool {
-        self.0 == Desired::default()
+        *self.0 == Desired::default()
     }
 
     /// As a file of desired state. Equal wishes are equal texts.

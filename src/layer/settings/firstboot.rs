@@ -78,7 +78,7 @@ mod tests {
         let found = read(PATH, &text, &mut sources, &mut findings);
         check(&found, &sources, &mut findings);
         assert_eq!(findings.into_problems(&sources), [], "{text}");
-        assert_eq!(Firstboot(found), settings.firstboot, "{text}");
+        assert_eq!(Firstboot(Box::new(found)), settings.firstboot, "{text}");
     }
 
     #[test]

@@ -193,7 +193,7 @@ impl Checker<'_> {
             root_ssh_keys: self.list("ssh.root-keys", &written.ssh.root_keys, names::ssh_key),
             host_name: self.one("host-name", written.host_name.as_ref(), names::host),
             network: self.networks(&written.networks, files),
-            firstboot: written.firstboot.as_ref().map(|desired| Firstboot(desired.value.clone())).unwrap_or_default(),
+            firstboot: written.firstboot.as_ref().map(|desired| Firstboot(Box::new(desired.value.clone()))).unwrap_or_default(),
         }
     }
 
