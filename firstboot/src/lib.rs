@@ -13,6 +13,7 @@
 //! | [`agent`] | the state machine: pure |
 //! | [`serve`] | the one loop that runs its effects |
 //! | [`facts`], [`hardware`] | what the node is: boot, machine, image, deployment; what it is made of |
+//! | [`config_drive`] | what a config drive says: host name, SSH keys, network |
 //! | [`desired`] | what the node should be, from all its sources, chosen by what it is made of |
 //! | [`subject`], [`plan`] | what differs, and what would be done about it |
 //! | [`apply`], [`journal`] | does it, remembers it through a power cut, and looks again |
@@ -33,6 +34,7 @@ pub mod agent;
 pub mod apply;
 pub mod backend;
 pub mod cli;
+pub mod config_drive;
 pub mod dbus;
 pub mod deploy;
 pub mod desired;
