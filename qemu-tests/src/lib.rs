@@ -4,6 +4,7 @@
 //! missing program fails a case, and says which; nothing is skipped.
 
 mod account;
+mod config_drive;
 mod container;
 mod debugfs;
 pub mod draft;
@@ -32,6 +33,7 @@ mod venv;
 mod warm;
 
 pub use account::Account;
+pub use config_drive::{OpenStack, label, nocloud_drive, unpack};
 pub use container::{Container, IMAGE};
 pub use debugfs::{boot_folder, root_file, root_folder};
 pub use enrolled::enrolled;

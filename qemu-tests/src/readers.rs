@@ -5,11 +5,13 @@
 //! To add one: a function and a row of [`ALL`] here, a target in `fuzz/fuzz_targets/` and a `[[bin]]` in `fuzz/Cargo.toml`, and a
 //! folder of small real files in `fuzz/corpus/`.
 
+mod config_drive;
 mod desired;
 mod disks;
 mod kernel;
 mod profiles;
 
+pub use config_drive::config_drive;
 pub use desired::desired_state;
 pub use disks::{ext4, fat, gpt, qcow2};
 pub use kernel::{certificate, initramfs, kernel_image, kernel_module, module_signature, modules_index, symvers, uefi_variables};
@@ -41,7 +43,8 @@ use crate::draft;
 pub type Reader = fn(&[u8]) -> bool;
 
 /// All of them, by the name of their corpus.
-pub const ALL: [(&str, Reader); 27] = [
+pub const ALL: [(&str, Reader); 28] = [
+    ("config_drive", config_drive),
     ("desired_state", desired_state),
     ("recipe", recipe),
     ("lock", lock),

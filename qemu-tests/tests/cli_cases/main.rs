@@ -7,6 +7,7 @@ mod bad_images;
 mod bases;
 mod bootupd;
 mod ci_files;
+mod config_drives;
 mod diff;
 mod documents;
 mod early_modules;
