@@ -97,6 +97,9 @@ pub async fn apply(outside: &Outside, facts: &Facts, told: Listener<'_>) -> Appl
         // What nobody seems to wish might be in the file that has a mistake.
         return Applied { faults: goal.faults, ..Applied::default() };
     }
+    for note in &goal.drive.notes {
+        outside.console.warn(note);
+    }
     let node = Node { outside, facts, goal: &goal, patient: true };
     let total = SUBJECTS.len().try_into().unwrap_or(u32::MAX);
     let progress = Progress { total, ..Progress::default() };
@@ -266,6 +269,7 @@ async fn run(outside: &Outside, effect: &Effect) -> Result<(), String> {
         Effect::Remove { path } => outside.files.remove(path).map_err(|error| error.to_string()),
         Effect::SetHostName { name } => outside.namer.set_host_name(name).await.map_err(|error| error.to_string()),
         Effect::Start { unit } => outside.units.start(unit).await.map_err(|error| error.to_string()),
+        Effect::Reload { unit } => outside.units.reload(unit).await.map_err(|error| error.to_string()),
         Effect::SwitchProfile { profile } => outside.tuner.switch(profile).await.map_err(|error| error.to_string()),
     }
 }

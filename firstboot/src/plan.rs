@@ -55,6 +55,11 @@ pub enum Effect {
         /// Its name.
         unit: String,
     },
+    /// A unit that runs reads its configuration again.
+    Reload {
+        /// Its name.
+        unit: String,
+    },
     /// tuned makes profiles active.
     SwitchProfile {
         /// With one space between two.

@@ -2,12 +2,13 @@
 //! boots as well, by the program that a user has, and is another machine.
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use basalt::vm::{Disk, Machine, Network, Running, choose_accel};
-use qemu_tests::{Basalt, Image, Scratch, SshKey, free_port, holds, manifest, reference_image, repository};
-use serde_json::Value;
+use qemu_tests::{Basalt, Image, OpenStack, Scratch, SshKey, free_port, holds, manifest, reference_image, repository};
+use serde_json::{Value, json};
 
 /// Under TCG beside others.
 const BOOT: Duration = Duration::from_secs(900);
@@ -59,6 +60,9 @@ fn the_raw_disk(image: &Image) -> Result<Identity> {
 
     let scratch = Scratch::new()?;
     let key = SshKey::new(&scratch)?;
+    let others = Scratch::new()?;
+    let drives_key = SshKey::new(&others)?;
+    let drive = config_drive(&others, &drives_key)?;
     let host_port = free_port()?;
     let raw = image.artefact("raw")?;
     let size = raw.metadata()?.len() + GROWTH;
@@ -66,7 +70,7 @@ fn the_raw_disk(image: &Image) -> Result<Identity> {
     let machine = Machine::new(disk, choose_accel(&image.cache)?).channel().network(Network::Ssh { host_port });
     let machine =
         machine.credential("ssh.authorized_keys.root", key.public.as_str()).credential("passwd.hashed-password.root", HASH);
-    let machine = machine.credential("basalt.firstboot", DESIRED);
+    let machine = machine.credential("basalt.firstboot", DESIRED).data_disk("config-drive", &drive);
     let mut vm = machine.start()?;
     comes_up(&mut vm)?;
 
@@ -101,6 +105,7 @@ fn the_raw_disk(image: &Image) -> Result<Identity> {
     agent_answers(&mut vm, plan, commit)?;
     login_by_ssh(&mut vm, &key, host_port)?;
     login_by_console(&mut vm)?;
+    a_config_drive_is_honoured(&mut vm, &drives_key, host_port)?;
     it_became_what_it_should_be(&mut vm)?;
 
     kernel_arguments_come_and_go(&mut vm)?;
@@ -121,6 +126,53 @@ fn the_raw_disk(image: &Image) -> Result<Identity> {
     Ok(Identity { machine_id, root_uuid })
 }
 
+/// As OpenStack gives one: a host name that the credential overrules, a key, the network card's address and MTU, and a VLAN on it.
+fn config_drive(scratch: &Scratch, key: &SshKey) -> Result<PathBuf> {
+    let drive = OpenStack {
+        meta_data: json!({ "uuid": "6c1f0a55", "hostname": "drive", "public_keys": { "case": key.public } }),
+        network_data: json!({
+            "links": [
+                { "id": "port0", "type": "phy", "ethernet_mac_address": "52:54:00:12:34:56", "mtu": 1400 },
+                { "id": "storage", "type": "vlan", "vlan_link": "port0", "vlan_id": 42, "vlan_mac_address": "52:54:00:12:34:57" },
+            ],
+            "networks": [
+                {
+                    "id": "net0", "link": "port0", "type": "ipv4", "ip_address": "10.0.2.15", "netmask": "255.255.255.0",
+                    "routes": [{ "network": "0.0.0.0", "netmask": "0.0.0.0", "gateway": "10.0.2.2" }],
+                },
+                { "id": "net1", "link": "storage", "type": "ipv4", "ip_address": "192.0.2.5/24" },
+            ],
+            "services": [],
+        }),
+        user_data: String::new(),
+    };
+    drive.drive(scratch, "config-2.iso")
+}
+
+/// The kernel, sshd and the journal say so.
+fn a_config_drive_is_honoured(vm: &mut Running, key: &SshKey, port: u16) -> Result<()> {
+    let card = "card=$(basename $(dirname $(grep -lx 52:54:00:12:34:56 /sys/class/net/*/address)))";
+    holds(
+        vm,
+        COMMAND,
+        &[
+            (
+                &format!("{card}; ip -4 -o addr show dev $card | grep -o 'inet .* brd [^ ]* scope global[^ ]*'"),
+                "inet 10.0.2.15/24 brd 10.0.2.255 scope global",
+            ),
+            (&format!("{card}; cat /sys/class/net/$card/mtu"), "1400"),
+            ("ip -4 -o addr show to 192.0.2.5 | grep -o 192.0.2.5/24", "192.0.2.5/24"),
+            ("ip -d -o link show type vlan | grep -o 'protocol 802.1Q id 42'", "protocol 802.1Q id 42"),
+            ("cat /etc/basalt/authorized_keys/root", &key.public),
+            (
+                "journalctl -b -u basalt-firstboot | grep -o 'meta_data.json: not honoured: uuid' | sort -u",
+                "meta_data.json: not honoured: uuid",
+            ),
+        ],
+    )?;
+    login_by_ssh(vm, key, port)
+}
+
 /// An argument that the image does not carry: a deployment of its own, and one reboot by the agent. Nobody wishes it any more: one more.
 fn kernel_arguments_come_and_go(vm: &mut Running) -> Result<()> {
     const APPLY: &str = "busctl call org.basalt.FirstBoot1 /org/basalt/FirstBoot1 org.basalt.FirstBoot1 Apply";
@@ -129,8 +181,8 @@ fn kernel_arguments_come_and_go(vm: &mut Running) -> Result<()> {
     let wish =
         "mkdir -p /etc/basalt/firstboot.d; echo 'kernel.arguments = [\"basalt.case=1\"]' >/etc/basalt/firstboot.d/60-case.toml";
     let before = vm.must("cat /proc/cmdline", COMMAND)?;
-    let origin = vm.must("cat /ostree/deploy/gpu-node/deploy/*.0.origin", COMMAND)?;
-    for (wish, count, deployments) in [(wish, "1", "* .1|  .0|"), ("rm /etc/basalt/firstboot.d/60-case.toml", "0", "* .0|  .1|")]
+    let origin = vm.must("sort -u /ostree/deploy/gpu-node/deploy/*.origin", COMMAND)?;
+    for (wish, count, deployments) in [(wish, "1", "* .1|  .0|"), ("rm /etc/basalt/firstboot.d/60-case.toml", "0", "* .2|  .1|")]
     {
         vm.must(wish, COMMAND)?;
         vm.reboot_by(APPLY, BOOT)?;
@@ -142,7 +194,7 @@ fn kernel_arguments_come_and_go(vm: &mut Running) -> Result<()> {
                 ("basalt-firstboot status --wait >/dev/null && echo configured", "configured"),
                 ("grep -cw basalt.case=1 /proc/cmdline; :", count),
                 (DEPLOYMENTS, deployments),
-                ("cat /ostree/deploy/gpu-node/deploy/*.0.origin", &origin),
+                ("sort -u /ostree/deploy/gpu-node/deploy/*.origin", &origin),
             ],
         )?;
     }
@@ -188,13 +240,13 @@ fn it_became_what_it_should_be(vm: &mut Running) -> Result<()> {
     {
         ensure!(status.lines().any(|line| line.contains(name) && line.contains(&what)), "{name}, {what}:\n{status}");
     }
-    let changed = |labels: &str| format!("basalt-firstboot explain labels/features | sed -n 's/^{labels}  *//p'");
+    let changed = |labels: &str| format!("basalt-firstboot explain labels/features | sed -n 's/^{labels}  *//p' | tail -n 1");
     holds(
         vm,
         COMMAND,
         &[
             ("hostname; hostnamectl --static", &format!("{HOST_NAME}\n{HOST_NAME}")),
-            ("cat /etc/kubernetes/node-feature-discovery/features.d/basalt", "tier=case"),
+            ("cat /etc/kubernetes/node-feature-discovery/features.d/basalt", "image=gpu-node\ntier=case"),
             (
                 "grep -o '\"reservedSystemCPUs\": \"0\"' /etc/kubernetes/kubelet.conf.d/50-basalt.conf",
                 "\"reservedSystemCPUs\": \"0\"",
@@ -212,10 +264,10 @@ fn it_became_what_it_should_be(vm: &mut Running) -> Result<()> {
             // A line of a label is taken away by hand: it is found, explained and put back.
             ("echo tier=other >/etc/kubernetes/node-feature-discovery/features.d/basalt", ""),
             (&changed("Asked by"), "/run/credentials/@system/basalt.firstboot:7:27"),
-            ("basalt-firstboot verify | grep -o 'labels: it differs: 1 labels'", "labels: it differs: 1 labels"),
+            ("basalt-firstboot verify | grep -o 'labels: it differs: 2 labels'", "labels: it differs: 2 labels"),
             (
                 "busctl call org.basalt.FirstBoot1 /org/basalt/FirstBoot1 org.basalt.FirstBoot1 Apply; basalt-firstboot status --wait >/dev/null; cat /etc/kubernetes/node-feature-discovery/features.d/basalt",
-                "tier=case",
+                "image=gpu-node\ntier=case",
             ),
         ],
     )?;

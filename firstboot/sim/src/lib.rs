@@ -283,6 +283,10 @@ impl Units for SimulatedNode {
         Box::pin(async { done })
     }
 
+    fn reload<'a>(&'a self, _: &'a str) -> Answer<'a, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
     fn reboot(&self) -> Answer<'_, ()> {
         Box::pin(async { Ok(()) })
     }

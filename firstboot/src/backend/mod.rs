@@ -75,6 +75,8 @@ pub trait Namer: Send + Sync {
 pub trait Units: Send + Sync {
     /// Starts a unit, and waits until its job has ended well.
     fn start<'a>(&'a self, unit: &'a str) -> Answer<'a, ()>;
+    /// Has a unit that runs read its configuration again, and waits until its job has ended well.
+    fn reload<'a>(&'a self, unit: &'a str) -> Answer<'a, ()>;
     /// The machine boots anew, unless somebody inhibits that.
     fn reboot(&self) -> Answer<'_, ()>;
 }

@@ -1,18 +1,19 @@
 //! What this node should be: every file of desired state, read, chosen by what the machine is, with the place of each wish kept.
 //!
 //! Where it comes from, the lowest first: `/usr/lib/basalt/firstboot.d`, `/etc/basalt/firstboot.d` (a file there replaces the one of the
-//! same name), QEMU's fw_cfg (`opt/org.basalt/firstboot`), the system credential `basalt.firstboot`, and the file that
+//! same name), a config drive (its host name), QEMU's fw_cfg (`opt/org.basalt/firstboot`), the system credential `basalt.firstboot`, and the file that
 //! `basalt.firstboot=` names on the kernel's command line. A file that cannot be read or has a mistake is told,
 //! and a goal with a fault is none: nothing is planned for it.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 
-use basalt_contract::desired::{Verdict, check, choose, read};
+use basalt_contract::desired::{Identity, Verdict, check, choose, read};
 use basalt_contract::placed::{Findings, Place, Placed, Sources};
 use basalt_contract::{Desired, Fault, Hardware};
 
 use crate::backend::{FileError, Files};
+use crate::config_drive::{self, ConfigDrive};
 use crate::facts;
 
 /// Of files named `*.toml`, read in the order of their names.
@@ -35,6 +36,8 @@ pub struct Goal {
     pub asked: Vec<(String, String, Verdict)>,
     /// What could not be read, understood or decided. Then the rest is for people to look at, and nothing is planned.
     pub faults: Vec<Fault>,
+    /// What a config drive says beside the host name, which is a wish like others.
+    pub drive: ConfigDrive,
     sources: Sources,
 }
 
@@ -53,12 +56,11 @@ impl Goal {
 pub fn load(files: &dyn Files, credentials: &str, machine: &Hardware) -> Goal {
     let mut goal = Goal::default();
     let mut list = Vec::new();
-    for path in paths(files, credentials, &mut goal.faults) {
-        match facts::text(files, &path) {
-            Ok(text) => list.extend(one(&path, &text, &mut goal)),
-            Err(what) => goal.faults.push(fault(what, "let the agent read it, or take it away")),
-        }
-    }
+    let below = in_folders(files, &mut goal.faults);
+    let above = single(files, credentials, &mut goal.faults);
+    list.extend(below.iter().filter_map(|path| one(files, path, &mut goal)));
+    list.push(drive(files, &mut goal));
+    list.extend(above.iter().filter_map(|path| one(files, path, &mut goal)));
     let chosen = choose(list, machine);
     goal.desired = chosen.desired;
     for (place, name, verdict) in chosen.asked {
@@ -72,10 +74,26 @@ pub fn load(files: &dyn Files, credentials: &str, machine: &Hardware) -> Goal {
     goal
 }
 
+/// What a config drive wishes.
+fn drive(files: &dyn Files, goal: &mut Goal) -> Desired {
+    let mut drive = config_drive::read(files, config_drive::FOLDER);
+    goal.faults.append(&mut drive.faults);
+    let host_name = drive.host_name.take().map(|name| name.placed(&mut goal.sources));
+    goal.drive = drive;
+    Desired { identity: Identity { host_name }, ..Desired::default() }
+}
+
 /// One file, if nothing is wrong with it.
-fn one(path: &str, text: &str, goal: &mut Goal) -> Option<Desired> {
+fn one(files: &dyn Files, path: &str, goal: &mut Goal) -> Option<Desired> {
+    let text = match facts::text(files, path) {
+        Ok(text) => text,
+        Err(what) => {
+            goal.faults.push(fault(what, "let the agent read it, or take it away"));
+            return None;
+        }
+    };
     let mut findings = Findings::default();
-    let desired = read(path, text, &mut goal.sources, &mut findings);
+    let desired = read(path, &text, &mut goal.sources, &mut findings);
     check(&desired, &goal.sources, &mut findings);
     let problems = findings.into_problems(&goal.sources);
     for problem in &problems {
@@ -85,8 +103,8 @@ fn one(path: &str, text: &str, goal: &mut Goal) -> Option<Desired> {
     problems.is_empty().then_some(desired)
 }
 
-/// The files that are there, the lowest first.
-fn paths(files: &dyn Files, credentials: &str, faults: &mut Vec<Fault>) -> Vec<String> {
+/// The files in folders, the lowest first.
+fn in_folders(files: &dyn Files, faults: &mut Vec<Fault>) -> Vec<String> {
     let mut named: BTreeMap<String, &str> = BTreeMap::new();
     for folder in FOLDERS {
         match files.list(folder) {
@@ -103,9 +121,14 @@ fn paths(files: &dyn Files, credentials: &str, faults: &mut Vec<Fault>) -> Vec<S
         let names = named.iter().filter(move |(_, at)| **at == folder).map(move |(name, _)| format!("{folder}/{name}"));
         names.collect::<Vec<_>>()
     };
-    let mut paths: Vec<String> = FOLDERS.into_iter().flat_map(of).collect();
+    FOLDERS.into_iter().flat_map(of).collect()
+}
+
+/// The files above those that are there, the lowest first.
+fn single(files: &dyn Files, credentials: &str, faults: &mut Vec<Fault>) -> Vec<String> {
     let single = [FW_CFG.to_owned(), format!("{credentials}/{CREDENTIAL}")];
-    paths.extend(single.into_iter().filter(|path| !matches!(files.read(path), Err(error) if absent(&error))));
+    let there = |path: &String| !matches!(files.read(path), Err(error) if absent(&error));
+    let mut paths: Vec<_> = single.into_iter().filter(there).collect();
     match facts::text(files, COMMAND_LINE) {
         Ok(line) => paths.extend(line.split_ascii_whitespace().filter_map(|word| word.strip_prefix(ARGUMENT)).map(str::to_owned)),
         Err(what) => faults.push(fault(what, "check that /proc is mounted")),
@@ -147,6 +170,7 @@ mod tests {
             ("usr/lib/basalt/firstboot.d/10-a.toml", name("a")),
             ("usr/lib/basalt/firstboot.d/20-b.toml", name("b")),
             ("etc/basalt/firstboot.d/05-c.toml", name("c")),
+            ("run/basalt/config-drive/nocloud/meta-data", "\nlocal-hostname:    drive\n".to_owned()),
             ("sys/firmware/qemu_fw_cfg/by_name/opt/org.basalt/firstboot/raw", name("d")),
             ("run/credentials/@system/basalt.firstboot", name("e")),
             ("root/f.toml", name("f")),
@@ -159,7 +183,11 @@ mod tests {
             }
             let goal = goal(&files);
             let wish = goal.desired.identity.host_name.as_ref().unwrap();
-            assert_eq!((name(wish), goal.place(wish)), (text.clone(), format!("/{path}:1:22")));
+            let wanted = match wish.as_str() {
+                "drive" => (text.clone(), format!("/{path}:2:20")),
+                _ => (name(wish), format!("/{path}:1:22")),
+            };
+            assert_eq!((text.clone(), goal.place(wish)), wanted);
             assert_eq!(goal.faults, []);
         }
     }

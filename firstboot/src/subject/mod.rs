@@ -8,6 +8,8 @@ mod identity;
 mod kernel;
 mod kubelet;
 mod labels;
+mod network;
+mod ssh_keys;
 mod tuned;
 
 use std::pin::Pin;
@@ -21,7 +23,15 @@ use crate::facts::Facts;
 use crate::plan::{Action, Effect, Plan};
 
 /// All of them, in the order in which they are done. tuned starts late in a boot: what waits for a reboot does not wait for tuned first.
-pub const SUBJECTS: [&dyn Subject; 5] = [&identity::Identity, &kubelet::Kubelet, &labels::Labels, &kernel::Kernel, &tuned::Tuned];
+pub const SUBJECTS: [&dyn Subject; 7] = [
+    &identity::Identity,
+    &ssh_keys::SshKeys,
+    &network::Network,
+    &kubelet::Kubelet,
+    &labels::Labels,
+    &kernel::Kernel,
+    &tuned::Tuned,
+];
 
 /// A node and what it should be.
 pub struct Node<'a> {

@@ -173,7 +173,7 @@ fn systemd_is_told_when_it_is_ready_and_when_it_ends() {
     agent.summary();
     let heard = hear("STATUS=configured");
     assert!(heard[0] == "READY=1" && heard[1..].iter().all(|words| words.starts_with("STATUS=")), "{heard:?}");
-    assert!(heard.contains(&"STATUS=applying: 4 of 5".to_owned()), "{heard:?}");
+    assert!(heard.contains(&"STATUS=applying: 6 of 7".to_owned()), "{heard:?}");
     agent.terminate();
     assert_eq!(hear("STOPPING=1")[heard.len()..], ["STOPPING=1"]);
     assert_eq!(agent.wait().code(), Some(0));
@@ -253,7 +253,7 @@ fn who_may_has_the_node_made_what_it_should_be() {
         "{steps}"
     );
     let progress = ["--json=short", "get-property", names::BUS_NAME, names::OBJECT_PATH, names::INTERFACE, "Progress"];
-    assert_eq!(node.busctl_ok(Who::Nobody, &progress).trim(), "{\"type\":\"(uu)\",\"data\":[5,5]}");
+    assert_eq!(node.busctl_ok(Who::Nobody, &progress).trim(), "{\"type\":\"(uu)\",\"data\":[7,7]}");
 
     // By hand: the running agent does it, once more also what failed too often.
     fs::write(&wishes, "labels.tier = \"other\"\n").unwrap();

@@ -35,6 +35,10 @@ impl Units for Elsewhere {
         nobody()
     }
 
+    fn reload<'a>(&'a self, _: &'a str) -> Answer<'a, ()> {
+        nobody()
+    }
+
     fn reboot(&self) -> Answer<'_, ()> {
         nobody()
     }

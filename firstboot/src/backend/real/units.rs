@@ -30,16 +30,11 @@ pub struct Systemd1;
 
 impl Units for Systemd1 {
     fn start<'a>(&'a self, unit: &'a str) -> Answer<'a, ()> {
-        Box::pin(async move {
-            match tokio::time::timeout(JOB, result(unit)).await {
-                Ok(Ok(result)) if result == "done" => Ok(()),
-                Ok(Ok(result)) => {
-                    Err(PeerError::Refused(format!("{unit}: its job ended as {result:?}; see `systemctl status {unit}`")))
-                }
-                Ok(Err(error)) => Err(PeerError::Bus(format!("{unit}: {error}"))),
-                Err(_) => Err(PeerError::Refused(format!("{unit}: its job did not end within {} s", JOB.as_secs()))),
-            }
-        })
+        Box::pin(job("StartUnit", unit))
+    }
+
+    fn reload<'a>(&'a self, unit: &'a str) -> Answer<'a, ()> {
+        Box::pin(job("ReloadUnit", unit))
     }
 
     fn reboot(&self) -> Answer<'_, ()> {
@@ -48,8 +43,18 @@ impl Units for Systemd1 {
     }
 }
 
-/// Starts `unit`; how its job ended, in systemd's word. A job that ends before its path is known is heard nevertheless.
-async fn result(unit: &str) -> zbus::Result<String> {
+/// Has systemd do something with `unit`. Only a job that is done counts.
+async fn job(method: &str, unit: &str) -> Result<(), PeerError> {
+    match tokio::time::timeout(JOB, result(method, unit)).await {
+        Ok(Ok(result)) if result == "done" => Ok(()),
+        Ok(Ok(result)) => Err(PeerError::Refused(format!("{unit}: its job ended as {result:?}; see `systemctl status {unit}`"))),
+        Ok(Err(error)) => Err(PeerError::Bus(format!("{unit}: {error}"))),
+        Err(_) => Err(PeerError::Refused(format!("{unit}: its job did not end within {} s", JOB.as_secs()))),
+    }
+}
+
+/// Calls `method` for `unit`; how its job ended, in systemd's word. A job that ends before its path is known is heard nevertheless.
+async fn result(method: &str, unit: &str) -> zbus::Result<String> {
     let connection = Builder::system().method_timeout(PATIENCE).build().await?;
     let rule = MatchRule::builder()
         .msg_type(message::Type::Signal)
@@ -61,7 +66,7 @@ async fn result(unit: &str) -> zbus::Result<String> {
     let mut removed = MessageStream::for_match_rule(rule, &connection, None).await?;
     // Without a subscriber systemd tells nobody.
     connection.call_method(Some(NAME), PATH, Some(MANAGER), "Subscribe", &()).await?;
-    let reply = connection.call_method(Some(NAME), PATH, Some(MANAGER), "StartUnit", &(unit, "replace")).await?;
+    let reply = connection.call_method(Some(NAME), PATH, Some(MANAGER), method, &(unit, "replace")).await?;
     let job: OwnedObjectPath = reply.body().deserialize()?;
     while let Some(signal) = std::future::poll_fn(|context| Pin::new(&mut removed).poll_next(context)).await {
         let (_, path, _, result): (u32, OwnedObjectPath, String, String) = signal?.body().deserialize()?;
