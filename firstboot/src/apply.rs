@@ -155,6 +155,12 @@ impl Pass<'_, '_> {
             self.act(first + index, action).await;
         }
         let left = if actions.is_empty() { vec![] } else { subject.differences(&self.node).await? };
+        for (index, action) in (first..).zip(&actions).filter(|(_, action)| !left.iter().any(|other| other.name == action.name)) {
+            // Who failed and had its effect nevertheless has not failed.
+            if self.progress.steps[index].state == StepState::Failed {
+                self.at(index, action, StepState::Done, String::new()).await;
+            }
+        }
         for action in &left {
             self.differs(first, action).await;
         }
@@ -173,14 +179,20 @@ impl Pass<'_, '_> {
     async fn act(&mut self, index: usize, action: &Action) {
         match self.journal.turn(action, self.boot()) {
             Turn::Now => {}
-            Turn::AfterReboot => return self.at(index, action, StepState::Done, String::new()).await,
+            Turn::AfterReboot => return self.done(index, action).await,
             Turn::Waits(why) => return self.at(index, action, StepState::Waiting, why).await,
         }
         self.at(index, action, StepState::Running, String::new()).await;
         match self.effects(action).await {
-            Ok(()) => self.at(index, action, StepState::Done, String::new()).await,
+            Ok(()) => self.done(index, action).await,
             Err(why) => self.at(index, action, StepState::Failed, why).await,
         }
+    }
+
+    async fn done(&mut self, index: usize, action: &Action) {
+        self.applied.reboot |= action.reboot;
+        let reason = if action.reboot { "in force after the reboot" } else { "" };
+        self.at(index, action, StepState::Done, reason.to_owned()).await;
     }
 
     /// The effects, with the journal before and behind them. Without a journal nothing is begun.
@@ -211,9 +223,7 @@ impl Pass<'_, '_> {
             return self.applied.faults.push(fault);
         };
         if self.progress.steps[index].state == StepState::Done && action.reboot {
-            let after = "in force after the reboot".to_owned();
-            self.applied.reboot = true;
-            return self.at(index, action, StepState::Done, after).await;
+            return;
         }
         if self.progress.steps[index].state == StepState::Done {
             let why = "it was done, and still differs".to_owned();

@@ -19,7 +19,7 @@
 //! | [`apply`], [`journal`] | does it, remembers it through a power cut, and looks again |
 //! | [`deploy`] | a new deployment with other kernel arguments, in a unit of its own |
 //! | [`explain`], [`export`] | all that is known of one action; what the node is, as desired state |
-//! | [`report`] | a report as one line and as one screen |
+//! | [`report`], [`metrics`] | a report as one line and as one screen; as metrics for Prometheus |
 //! | [`status`] | asks the running agent, else reads its last report |
 //! | [`dbus`] | `org.basalt.FirstBoot1` as the bus sees it |
 //! | [`backend`] | the outside as traits; `backend::real` does it |
@@ -43,6 +43,7 @@ pub mod export;
 pub mod facts;
 pub mod hardware;
 pub mod journal;
+pub mod metrics;
 pub mod plan;
 pub mod report;
 pub mod serve;

@@ -15,7 +15,7 @@ use crate::apply::{self, Progress};
 use crate::backend::Outside;
 use crate::dbus::{Bus, Refusal, Request, Wish};
 use crate::facts::{self, Facts};
-use crate::{export, report};
+use crate::{export, metrics, report};
 
 /// What agetty shows above its prompt, `issue(5)`.
 const ISSUE: &str = "/run/issue.d/50-basalt.issue";
@@ -152,17 +152,14 @@ impl Agent<'_> {
             Effect::Ready => self.told(outside.supervisor.ready()),
             Effect::Stopping => self.told(outside.supervisor.stopping()),
             Effect::Announce(report) => {
-                if let Err(error) = outside.files.replace(ISSUE, report::issue(&report).as_bytes()) {
-                    outside.console.warn(&error.to_string());
+                self.put(ISSUE, &report::issue(&report));
+                if outside.files.list(metrics::FOLDER).is_ok() {
+                    self.put(&format!("{}/{}", metrics::FOLDER, metrics::NAME), &metrics::text(&report));
                 }
                 outside.console.redraw();
                 outside.console.announce(&report::summary(&report));
             }
-            Effect::Complete => {
-                if let Err(error) = outside.files.replace(COMPLETE, b"success\n") {
-                    outside.console.warn(&error.to_string());
-                }
-            }
+            Effect::Complete => self.put(COMPLETE, "success\n"),
             Effect::Warn(Fault { subject, what, next_step }) => outside.console.warn(&format!("{subject}: {what}; {next_step}")),
             Effect::Wake(pause) => self.wake = Some(Instant::now() + pause),
             Effect::Forgive => {
@@ -191,6 +188,13 @@ impl Agent<'_> {
             self.outside.console.warn(&format!("the bus did not take a signal: {error}"));
         }
         self.shown = published;
+    }
+
+    /// Writes what others read, if they do: the report says the same.
+    fn put(&self, path: &str, text: &str) {
+        if let Err(error) = self.outside.files.replace(path, text.as_bytes()) {
+            self.outside.console.warn(&error.to_string());
+        }
     }
 
     fn told(&self, result: std::io::Result<()>) {

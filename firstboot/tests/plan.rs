@@ -233,6 +233,43 @@ fn kernel_arguments_take_one_reboot_and_are_taken_away_again() {
 }
 
 #[test]
+fn a_config_drive_is_honoured_and_taking_it_out_takes_nothing_away() {
+    let node = node("");
+    let network = "/etc/systemd/network/10-basalt-";
+    node.write("/etc/systemd/network/10-basalt-old.network", "x");
+    node.write("/etc/systemd/network/50-theirs.network", "theirs");
+    let folder = "/run/basalt/config-drive/nocloud";
+    node.write(&format!("{folder}/meta-data"), "local-hostname: drive\n");
+    node.write(&format!("{folder}/user-data"), "#cloud-config\nssh_authorized_keys:\n- ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ8sXfZ6mD2bQ7nW0pTq5rKc3vYh1uLg9eXa4oMs7dBk me\n");
+    let config =
+        "version: 2\nethernets:\n  lan:\n    match: {macaddress: '52:54:00:12:34:56'}\n    set-name: lan\n    dhcp4: true\n";
+    node.write(&format!("{folder}/network-config"), config);
+    let done = applied(&node);
+    assert!(done.faults.is_empty() && done.reboot, "an interface gets its name when it appears: {done:?}");
+    let steps: Vec<_> = done.steps.iter().map(|step| (step.name.as_str(), step.state, step.reason.as_str())).collect();
+    let after = "in force after the reboot";
+    assert_eq!(
+        steps,
+        [
+            ("identity/host-name", StepState::Done, ""),
+            ("ssh-keys/root", StepState::Done, ""),
+            ("network/files", StepState::Done, after)
+        ]
+    );
+    node.boot_again(Unsynced::Kept);
+    let done = applied(&node);
+    assert!(nothing(&done) && !done.reboot, "{done:?}");
+    let kept = node.files("/run");
+    assert_eq!(kept.get("/etc/systemd/network/50-theirs.network").map(String::as_str), Some("theirs"));
+    assert_eq!(kept.keys().filter(|path| path.starts_with(network)).count(), 2, "{kept:?}");
+    for file in ["meta-data", "user-data", "network-config"] {
+        node.take_out(&format!("{folder}/{file}"));
+    }
+    assert!(nothing(&applied(&node)));
+    assert_eq!(node.files("/run").len(), kept.len());
+}
+
+#[test]
 fn a_boot_that_has_not_what_it_was_for_is_the_last_one() {
     let node = node(ARGUMENTS);
     assert!(applied(&node).reboot);

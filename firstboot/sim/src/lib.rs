@@ -119,6 +119,11 @@ impl SimulatedNode {
         self.state().files.insert(path.to_owned(), text.into());
     }
 
+    /// Somebody else takes a file away.
+    pub fn take_out(&self, path: &str) {
+        self.state().files.remove(path);
+    }
+
     /// What a file says.
     pub fn text(&self, path: &str) -> Option<String> {
         self.state().files.get(path).map(|bytes| String::from_utf8_lossy(bytes).into_owned())

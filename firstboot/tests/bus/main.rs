@@ -227,6 +227,8 @@ fn a_profile_that_tuned_refuses_is_a_fault_and_one_that_never_comes_does_not_hol
 fn who_may_has_the_node_made_what_it_should_be() {
     let node = Node::new();
     node.describe();
+    let exporter = node.path("var/lib/prometheus/node-exporter");
+    fs::create_dir_all(&exporter).unwrap();
     let mut agent = node.serve();
     agent.summary();
     let features = node.path("etc/kubernetes/node-feature-discovery/features.d/basalt");
@@ -244,6 +246,8 @@ fn who_may_has_the_node_made_what_it_should_be() {
     let line = agent.summary();
     assert!(line.starts_with("Basalt gpu-node 1.2.0: configured"), "{line}");
     assert_eq!(fs::read_to_string(&features).unwrap(), "tier=test\n");
+    let metrics = fs::read_to_string(exporter.join("basalt.prom")).unwrap();
+    assert!(metrics.contains("{step=\"labels/features\",state=\"done\"} 1\n"), "{metrics}");
     let steps = ["--json=short", "get-property", names::BUS_NAME, names::OBJECT_PATH, names::INTERFACE, "Steps"];
     let steps: serde_json::Value = serde_json::from_str(&node.busctl_ok(Who::Nobody, &steps)).unwrap();
     let first = &steps["data"][0];

@@ -21,6 +21,7 @@ mod kernel_modules;
 mod kernel_proof;
 mod kmod_build;
 mod layers;
+mod metrics;
 mod mirror;
 mod module_signing;
 mod module_sources;
