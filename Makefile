@@ -56,7 +56,7 @@ vm: programs
 	$(CASES) -- --test-threads=1 vm_
 # Both, two at a time, because a case keeps one processor busy. The first builds the reference image, the second needs none; then the
 # longest first, so that both end together.
-LONGEST := vm_reference vm_other_base cli_cases vm_update vm_drivers vm_ci vm_other_kernel
+LONGEST := vm_reference vm_other_base cli_cases vm_update vm_drivers vm_ci vm_resets vm_other_kernel
 BINARIES = $(LONGEST) $(filter-out $(LONGEST) soak_%,$(basename $(notdir $(wildcard qemu-tests/tests/*.rs))) cli_cases)
 cases: programs
 	$(CASES) --lib --test '*' --no-run

@@ -9,12 +9,14 @@ mod config_drive;
 mod desired;
 mod disks;
 mod kernel;
+mod node;
 mod profiles;
 
 pub use config_drive::config_drive;
 pub use desired::desired_state;
 pub use disks::{ext4, fat, gpt, qcow2};
 pub use kernel::{certificate, initramfs, kernel_image, kernel_module, module_signature, modules_index, symvers, uefi_variables};
+pub use node::{journal, node_facts};
 pub use profiles::tuned_profile;
 
 use std::fs::File;
@@ -43,9 +45,11 @@ use crate::draft;
 pub type Reader = fn(&[u8]) -> bool;
 
 /// All of them, by the name of their corpus.
-pub const ALL: [(&str, Reader); 28] = [
+pub const ALL: [(&str, Reader); 30] = [
     ("config_drive", config_drive),
     ("desired_state", desired_state),
+    ("journal", journal),
+    ("node_facts", node_facts),
     ("recipe", recipe),
     ("lock", lock),
     ("plan", plan),
