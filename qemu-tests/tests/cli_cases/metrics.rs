@@ -24,11 +24,11 @@ fn cli_the_agents_metrics_are_those_of_prometheus() -> Result<()> {
     let file = scratch.write(metrics::NAME, metrics::text(&report))?;
     let read = run_program(&venv(&[PARSER])?.join("python"), &["-c", READ, &file.display().to_string()])?;
     for line in [
-        "gauge basalt_firstboot_state [('state', 'configured')] 1.0",
-        "gauge basalt_firstboot_state [('state', 'degraded')] 0.0",
-        "gauge basalt_firstboot_faults [] 0.0",
-        "gauge basalt_firstboot_step_done [('state', 'failed'), ('step', 'odd\"\\\\name')] 0.0",
-        "gauge basalt_firstboot_finished_timestamp_seconds [] 1780000101.0",
+        "gauge basalt_firstboot_state [('state', 'configured')] 1",
+        "gauge basalt_firstboot_state [('state', 'degraded')] 0",
+        "gauge basalt_firstboot_faults [] 0",
+        "gauge basalt_firstboot_step_done [('state', 'failed'), ('step', 'odd\"\\\\name')] 0",
+        "gauge basalt_firstboot_finished_timestamp_seconds [] 1780000101",
     ] {
         ensure!(read.lines().any(|found| found == line), "{line}:\n{read}");
     }
