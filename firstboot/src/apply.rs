@@ -3,8 +3,6 @@
 //! The power may go at any point. Before an action's first effect and after its last one the journal is on the disk; an effect that happened
 //! and was not noted differs no more, so that it is not done again. What is done and still differs has failed: nothing is tried for ever.
 
-use std::io::ErrorKind;
-
 use basalt_contract::{Fault, Holds, Step, StepState};
 use serde::Serialize;
 
@@ -118,15 +116,13 @@ pub async fn apply(outside: &Outside, facts: &Facts, told: Listener<'_>) -> Appl
 
 /// The journal, or a new one where it cannot be read.
 pub fn journal(outside: &Outside) -> Journal {
-    let read = match outside.files.read(journal::PATH) {
-        Ok(bytes) => Journal::from_json(&bytes),
-        Err(error) if error.cause.kind() == ErrorKind::NotFound => return Journal::default(),
-        Err(error) => Err(error.to_string()),
-    };
-    read.unwrap_or_else(|why| {
-        outside.console.warn(&format!("{why}; beginning a new one"));
-        Journal::default()
-    })
+    let read = outside.files.read_if_there(journal::PATH).map_err(|error| error.to_string());
+    read.and_then(|bytes| bytes.map_or_else(|| Ok(Journal::default()), |bytes| Journal::from_json(&bytes))).unwrap_or_else(
+        |why| {
+            outside.console.warn(&format!("{why}; beginning a new one"));
+            Journal::default()
+        },
+    )
 }
 
 /// One way through all subjects.
@@ -289,10 +285,8 @@ async fn run(outside: &Outside, effect: &Effect) -> Result<(), String> {
 /// # Errors
 /// When the journal cannot be read or written.
 pub fn retry(outside: &Outside) -> Result<(), String> {
-    let bytes = match outside.files.read(journal::PATH) {
-        Err(error) if error.cause.kind() == ErrorKind::NotFound => return Ok(()),
-        read => read.map_err(|error| error.to_string())?,
-    };
+    let read = outside.files.read_if_there(journal::PATH).map_err(|error| error.to_string())?;
+    let Some(bytes) = read else { return Ok(()) };
     let mut journal = Journal::from_json(&bytes)?;
     journal.retry();
     keep(outside, &journal)

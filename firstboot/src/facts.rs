@@ -1,6 +1,5 @@
 //! What the node is: read once, from a root. What cannot be found out is a fault with a reason, and the others are still found.
 
-use std::io;
 use std::str::FromStr;
 
 use basalt_contract::{Deployment, Fault, Hardware, ImageInfo, TunedInfo, names};
@@ -77,10 +76,8 @@ fn image(files: &dyn Files) -> Result<ImageInfo, String> {
 }
 
 fn tuned(files: &dyn Files) -> Result<Option<String>, String> {
-    let bytes = match files.read(names::TUNED_FILE) {
-        Err(error) if error.cause.kind() == io::ErrorKind::NotFound => return Ok(None),
-        read => read.map_err(|error| error.to_string())?,
-    };
+    let read = files.read_if_there(names::TUNED_FILE).map_err(|error| error.to_string())?;
+    let Some(bytes) = read else { return Ok(None) };
     let info = TunedInfo::from_json(&bytes).map_err(|error| format!("{}: {error}", names::TUNED_FILE))?;
     Ok(Some(info.active))
 }

@@ -6,6 +6,7 @@ pub mod tuned;
 
 pub use basalt_contract::kernel_arguments::one as kernel_arg;
 
+use basalt_contract::names::SSH_KEY_TYPES;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -130,22 +131,13 @@ pub fn network_file(text: &str) -> Verdict {
 
 /// A public key as in `authorized_keys`, without options: type, base64, comment.
 pub fn ssh_key(text: &str) -> Verdict {
-    let kinds = [
-        "ssh-ed25519",
-        "ssh-rsa",
-        "ecdsa-sha2-nistp256",
-        "ecdsa-sha2-nistp384",
-        "ecdsa-sha2-nistp521",
-        "sk-ssh-ed25519@openssh.com",
-        "sk-ecdsa-sha2-nistp256@openssh.com",
-    ];
     if text.contains(['\n', '\r', '\0']) {
         return Err("needed one public key on one line, found several lines".into());
     }
     let mut words = text.split_ascii_whitespace();
     let (kind, body) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    if !kinds.contains(&kind) {
-        return Err(format!("needed a public key (type, then base64), found type {kind:?}; known: {}", kinds.join(", ")));
+    if !SSH_KEY_TYPES.contains(&kind) {
+        return Err(format!("needed a public key (type, then base64), found type {kind:?}; known: {}", SSH_KEY_TYPES.join(", ")));
     }
     // The blob begins with the type again: a length in four bytes, then the name (RFC 4253, 6.6).
     let inner = STANDARD.decode(body).ok().and_then(|blob| {

@@ -17,6 +17,17 @@ pub const AGENT_PROGRAM: &str = "/usr/bin/basalt-firstboot";
 /// The agent's unit.
 pub const AGENT_UNIT: &str = "basalt-firstboot.service";
 
+/// What a public key of SSH begins with, its options aside: those that OpenSSH's server takes.
+pub const SSH_KEY_TYPES: [&str; 7] = [
+    "ssh-ed25519",
+    "ssh-rsa",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "sk-ssh-ed25519@openssh.com",
+    "sk-ecdsa-sha2-nistp256@openssh.com",
+];
+
 /// The properties of [`INTERFACE`], all read-only and, where nothing else is said, of D-Bus type `s`.
 pub mod property {
     /// The word of the [`State`](crate::State).

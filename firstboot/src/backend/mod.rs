@@ -12,6 +12,13 @@ use std::{fmt, io};
 pub trait Files: Send + Sync {
     /// All bytes of a file of at most [`READ_LIMIT`] bytes.
     fn read(&self, path: &str) -> Result<Vec<u8>, FileError>;
+    /// The same, where it is there.
+    fn read_if_there(&self, path: &str) -> Result<Option<Vec<u8>>, FileError> {
+        match self.read(path) {
+            Err(error) if error.cause.kind() == io::ErrorKind::NotFound => Ok(None),
+            read => read.map(Some),
+        }
+    }
     /// The target of a symbolic link, as written.
     fn read_link(&self, path: &str) -> Result<String, FileError>;
     /// The names in a folder, in order.

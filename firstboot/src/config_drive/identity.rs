@@ -1,22 +1,12 @@
 //! Host names and SSH keys that can be right.
 
 use basalt_contract::desired::HostName;
+use basalt_contract::names::SSH_KEY_TYPES;
 use basalt_contract::placed::secrets;
 
 use super::Said;
 use super::document::{Keyed, Reading, Table, quoted};
 use super::yaml::Node;
-
-/// What a public key begins with, its options aside: those that OpenSSH's server takes.
-const KEY_TYPES: [&str; 7] = [
-    "ssh-ed25519",
-    "ssh-rsa",
-    "ecdsa-sha2-nistp256",
-    "ecdsa-sha2-nistp384",
-    "ecdsa-sha2-nistp521",
-    "sk-ssh-ed25519@openssh.com",
-    "sk-ecdsa-sha2-nistp256@openssh.com",
-];
 
 /// The host name that stands at `key`; in lower case, because names of hosts are.
 pub fn host_name(table: &mut Table, key: &str, reading: &mut Reading<'_>) -> Option<Said<String>> {
@@ -80,7 +70,7 @@ fn lines(text: &Keyed<String>, reading: &mut Reading<'_>) -> Vec<Said<String>> {
 
 /// `[options] type base64 [comment]`, as sshd(8) has it. The bytes begin with the length of the type's name: so the text does with "AAAA".
 fn is_key(line: &str) -> bool {
-    let mut words = line.split(' ').filter(|word| !word.is_empty()).skip_while(|word| !KEY_TYPES.contains(word));
+    let mut words = line.split(' ').filter(|word| !word.is_empty()).skip_while(|word| !SSH_KEY_TYPES.contains(word));
     let base64 = |c: u8| c.is_ascii_alphanumeric() || b"+/=".contains(&c);
     let is_blob = |blob: &str| blob.starts_with("AAAA") && blob.len() >= 44 && blob.bytes().all(base64);
     words.next().is_some() && words.next().is_some_and(is_blob) && !line.chars().any(char::is_control)

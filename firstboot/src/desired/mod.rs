@@ -127,7 +127,7 @@ fn in_folders(files: &dyn Files, faults: &mut Vec<Fault>) -> Vec<String> {
 /// The files above those that are there, the lowest first.
 fn single(files: &dyn Files, credentials: &str, faults: &mut Vec<Fault>) -> Vec<String> {
     let single = [FW_CFG.to_owned(), format!("{credentials}/{CREDENTIAL}")];
-    let there = |path: &String| !matches!(files.read(path), Err(error) if absent(&error));
+    let there = |path: &String| !matches!(files.read_if_there(path), Ok(None));
     let mut paths: Vec<_> = single.into_iter().filter(there).collect();
     match facts::text(files, COMMAND_LINE) {
         Ok(line) => paths.extend(line.split_ascii_whitespace().filter_map(|word| word.strip_prefix(ARGUMENT)).map(str::to_owned)),

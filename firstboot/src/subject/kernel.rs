@@ -4,7 +4,6 @@
 //! reboot, which the agent asks for once when all subjects are done. One resolver decides here and at build time what goes together.
 
 use std::collections::BTreeSet;
-use std::io::ErrorKind;
 
 use basalt_contract::desired::Kernel as Wishes;
 use basalt_contract::kernel_arguments::{Contradictions, Declaration, Source, resolve};
@@ -49,11 +48,8 @@ impl Wanted {
     /// # Errors
     /// Says why it cannot be understood.
     pub fn read(files: &dyn Files) -> Result<Self, String> {
-        let bytes = match files.read(PATH) {
-            Ok(bytes) => bytes,
-            Err(error) if error.cause.kind() == ErrorKind::NotFound => return Ok(Self::default()),
-            Err(error) => return Err(error.to_string()),
-        };
+        let read = files.read_if_there(PATH).map_err(|error| error.to_string())?;
+        let Some(bytes) = read else { return Ok(Self::default()) };
         let wanted: Self = serde_json::from_slice(&bytes).map_err(|error| format!("{PATH}: {error}"))?;
         if wanted.format == 1 { Ok(wanted) } else { Err(format!("{PATH}: needed format 1, found {}", wanted.format)) }
     }

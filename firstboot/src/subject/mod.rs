@@ -54,8 +54,10 @@ pub trait Subject: Sync {
     fn name(&self) -> &'static str;
     /// What differs between the node and its goal; changes nothing.
     fn differences<'a>(&'a self, node: &'a Node<'a>) -> Told<'a, Vec<Action>>;
-    /// What is so, as desired state; nothing: there is nothing to say.
-    fn export<'a>(&'a self, node: &'a Node<'a>) -> Told<'a, Desired>;
+    /// What is so, as desired state. As it stands here: desired state has no word for it.
+    fn export<'a>(&'a self, _: &'a Node<'a>) -> Told<'a, Desired> {
+        Box::pin(async { Ok(Desired::default()) })
+    }
     /// What holds, in words, where nothing differs; `None`: nobody wishes anything. Changes nothing.
     fn verify<'a>(&'a self, node: &'a Node<'a>) -> Told<'a, Option<String>>;
 }
@@ -78,11 +80,7 @@ pub async fn plan(node: &Node<'_>) -> Plan {
 
 /// What makes the file `path` have this text, if it has not; `None`: that there is no such file.
 fn file(files: &dyn Files, path: &str, text: Option<String>) -> Result<Option<Effect>, FileError> {
-    let found = match files.read(path) {
-        Ok(bytes) => Some(bytes),
-        Err(error) if error.cause.kind() == std::io::ErrorKind::NotFound => None,
-        Err(error) => return Err(error),
-    };
+    let found = files.read_if_there(path)?;
     let path = path.to_owned();
     Ok(match (found, text) {
         (None, None) => None,
@@ -94,11 +92,8 @@ fn file(files: &dyn Files, path: &str, text: Option<String>) -> Result<Option<Ef
 
 /// What is in a file, if it is there.
 fn text(files: &dyn Files, path: &str) -> Result<Option<String>, String> {
-    match files.read(path) {
-        Err(error) if error.cause.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error.to_string()),
-        Ok(bytes) => String::from_utf8(bytes).map(Some).map_err(|_| format!("{path}: needed UTF-8")),
-    }
+    let read = files.read_if_there(path).map_err(|error| error.to_string())?;
+    read.map(String::from_utf8).transpose().map_err(|_| format!("{path}: needed UTF-8"))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! A drive that is taken out takes nothing away: nobody is locked out of the node that it made.
 
-use basalt_contract::{Desired, Fault};
+use basalt_contract::Fault;
 
 use super::{Node, Subject, Told, file};
 use crate::plan::Action;
@@ -20,11 +20,6 @@ impl Subject for SshKeys {
 
     fn differences<'a>(&'a self, node: &'a Node<'a>) -> Told<'a, Vec<Action>> {
         Box::pin(async move { keys(node) })
-    }
-
-    fn export<'a>(&'a self, _: &'a Node<'a>) -> Told<'a, Desired> {
-        // Desired state has no word for it: drives have.
-        Box::pin(async move { Ok(Desired::default()) })
     }
 
     fn verify<'a>(&'a self, node: &'a Node<'a>) -> Told<'a, Option<String>> {
