@@ -10,6 +10,7 @@ use crate::backend::Outside;
 use crate::desired::{self, Goal};
 use crate::facts::Facts;
 use crate::journal::{self, Journal, Turn};
+use crate::owners;
 use crate::plan::{Action, Effect, Plan};
 use crate::report;
 use crate::subject::{self, Node, SUBJECTS, Subject};
@@ -76,6 +77,12 @@ pub async fn verify(outside: &Outside, facts: &Facts) -> Applied {
 }
 
 async fn look(subject: &dyn Subject, node: &Node<'_>) -> Result<Option<Holds>, Vec<Fault>> {
+    if let Some(owner) = owners::of(node.outside.files.as_ref(), subject.name()) {
+        // What differs there is theirs; what does not is nothing that we can promise.
+        let left = subject::left(subject, node).await;
+        let what = || format!("left to {owner}");
+        return Ok((!left.is_empty()).then(|| Holds { subject: subject.name().to_owned(), what: what() }));
+    }
     let differing = subject.differences(node).await.map_err(|fault| vec![fault])?;
     if !differing.is_empty() {
         let next = "run `basalt-firstboot apply`";
@@ -143,8 +150,16 @@ impl Pass<'_, '_> {
 
     /// One subject. A fault is what it cannot tell; what it cannot do is in its steps, and told as faults, too.
     async fn one(&mut self, subject: &dyn Subject) -> Result<(), Fault> {
-        let actions = subject.differences(&self.node).await?;
         let first = self.progress.steps.len();
+        if let Some(owner) = owners::of(self.node.outside.files.as_ref(), subject.name()) {
+            let left = subject::left(subject, &self.node).await;
+            self.progress.steps.extend(left.iter().map(step));
+            for (index, action) in (first..).zip(&left) {
+                self.at(index, action, StepState::Left, format!("{owner} owns it")).await;
+            }
+            return Ok(());
+        }
+        let actions = subject.differences(&self.node).await?;
         self.progress.steps.extend(actions.iter().map(step));
         self.progress.actions.extend(actions.iter().cloned());
         for (index, action) in actions.iter().enumerate() {

@@ -44,6 +44,7 @@ pub mod facts;
 pub mod hardware;
 pub mod journal;
 pub mod metrics;
+pub mod owners;
 pub mod plan;
 pub mod report;
 pub mod serve;

@@ -67,11 +67,23 @@ pub enum Effect {
     },
 }
 
+/// What differs, and who else owns it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Left {
+    /// What would be done.
+    pub action: Action,
+    /// Who owns it, and by what sign that is known.
+    pub owner: String,
+}
+
 /// All that differs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Plan {
     /// In the order in which they are done.
     pub actions: Vec<Action>,
+    /// What differs and is left as it is, because somebody else owns it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<Left>,
     /// What could not be planned.
     pub faults: Vec<Fault>,
 }
@@ -84,8 +96,15 @@ impl Plan {
             let Action { what, asked_by, .. } = action;
             let _ = writeln!(text, "{:<25} {what}\n{:<25} asked for by {}", action.key(), "", asked_by.join(", "));
         }
+        for Left { action, owner } in &self.left {
+            let _ = writeln!(text, "{:<25} {}\n{:<25} left to {owner}", action.key(), action.what, "");
+        }
         if self.actions.is_empty() {
-            text.push_str(if self.faults.is_empty() { "Nothing differs.\n" } else { "Nothing else differs.\n" });
+            text.push_str(if self.faults.is_empty() && self.left.is_empty() {
+                "Nothing differs.\n"
+            } else {
+                "Nothing else differs.\n"
+            });
         }
         for fault in &self.faults {
             let _ = writeln!(text, "\n{fault}");

@@ -143,6 +143,46 @@ fn every_subject_says_what_differs_and_once_it_is_done_nothing_does() {
 }
 
 #[test]
+fn what_somebody_else_owns_is_left_alone_and_named() {
+    let node = node(ALL).with_tuned("basalt-node\n");
+    node.write("/etc/systemd/system/multi-user.target.wants/NetworkManager.service", "");
+    node.write("/etc/machine-config-daemon/currentconfig", "{}");
+    node.write("/var/lib/ocp-tuned/profiles/openshift/tuned.conf", "");
+    let kubelet = "OpenShift's Machine Config Operator (/etc/machine-config-daemon/currentconfig)";
+    let tuned = "OpenShift's Node Tuning Operator (/var/lib/ocp-tuned/profiles)";
+    let plan = planned(&node);
+    let left: Vec<_> = plan.left.iter().map(|left| (left.action.key(), left.owner.as_str())).collect();
+    assert_eq!(left, [("kubelet/drop-in".to_owned(), kubelet), ("tuned/profile".to_owned(), tuned)]);
+    assert!(plan.screen().contains(&format!("left to {tuned}\n")), "{}", plan.screen());
+
+    let done = applied(&node);
+    let steps: Vec<_> = done.steps.iter().map(|step| (step.name.as_str(), step.state, step.reason.clone())).collect();
+    let left = |who: &str| (StepState::Left, format!("{who} owns it"));
+    assert_eq!(
+        steps,
+        [
+            ("identity/host-name", StepState::Done, String::new()),
+            ("kubelet/drop-in", left(kubelet).0, left(kubelet).1),
+            ("labels/features", StepState::Done, String::new()),
+            ("tuned/profile", left(tuned).0, left(tuned).1),
+        ]
+    );
+    assert!(done.faults.is_empty() && !done.again, "{done:?}");
+    assert!(node.changes().iter().all(|path| !path.contains("kubelet") && !path.contains("tuned")), "{:?}", node.changes());
+    let held: Vec<_> = verified(&node).holds.iter().map(|held| format!("{}: {}", held.subject, held.what)).collect();
+    assert!(held.contains(&format!("tuned: left to {tuned}")), "{held:?}");
+
+    // Nobody tunes the node: whoever owns that knows, and nobody waits for it.
+    let node = self::node("tuned.profile = \"a\"\n");
+    node.write("/var/lib/ocp-tuned/profiles/openshift/tuned.conf", "");
+    assert!(nothing(&applied(&node)));
+    // cloud-init takes the drive's word.
+    node.write("/run/cloud-init/enabled", "");
+    node.write(DESIRED, "identity.host-name = \"a\"\n");
+    assert_eq!(planned(&node).left.len(), 1);
+}
+
+#[test]
 fn a_subject_that_cannot_tell_does_not_stop_the_others() {
     let node = node("identity.host-name = \"gpu-{uuid}\"\ntuned.profile = \"a\"\nlabels.x = \"y\"\n");
     let done = applied(&node);

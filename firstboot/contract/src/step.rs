@@ -39,6 +39,8 @@ pub enum StepState {
     Failed,
     /// It failed too often: it is not tried until what is wished changes, or somebody asks for it.
     Waiting,
+    /// Somebody else on the node owns it: it stays as it is.
+    Left,
 }
 
 impl StepState {
@@ -50,6 +52,7 @@ impl StepState {
             Self::Done => "done",
             Self::Failed => "failed",
             Self::Waiting => "waiting",
+            Self::Left => "left",
         }
     }
 }
@@ -75,8 +78,8 @@ mod tests {
 
     #[test]
     fn json_and_text_agree() {
-        use StepState::{Done, Failed, Pending, Running, Waiting};
-        for state in [Pending, Running, Done, Failed, Waiting] {
+        use StepState::{Done, Failed, Left, Pending, Running, Waiting};
+        for state in [Pending, Running, Done, Failed, Waiting, Left] {
             assert_eq!(serde_json::to_string(&state).unwrap(), format!("\"{state}\""));
         }
     }

@@ -20,7 +20,8 @@ pub use self::kernel::Wanted;
 use crate::backend::{FileError, Files, Outside};
 use crate::desired::Goal;
 use crate::facts::Facts;
-use crate::plan::{Action, Effect, Plan};
+use crate::owners;
+use crate::plan::{Action, Effect, Left, Plan};
 
 /// All of them, in the order in which they are done. tuned starts late in a boot: what waits for a reboot does not wait for tuned first.
 pub const SUBJECTS: [&dyn Subject; 7] = [
@@ -65,17 +66,27 @@ pub trait Subject: Sync {
 /// Asks every subject what differs. One that cannot tell does not stop the others; but while it is not known what the node should be, nothing is planned:
 /// what nobody seems to wish might be in the file that has a mistake.
 pub async fn plan(node: &Node<'_>) -> Plan {
-    let mut plan = Plan { actions: Vec::new(), faults: node.goal.faults.clone() };
+    let mut plan = Plan { faults: node.goal.faults.clone(), ..Plan::default() };
     if !plan.faults.is_empty() {
         return plan;
     }
     for subject in SUBJECTS {
+        if let Some(owner) = owners::of(node.outside.files.as_ref(), subject.name()) {
+            let left = left(subject, node).await;
+            plan.left.extend(left.into_iter().map(|action| Left { action, owner: owner.clone() }));
+            continue;
+        }
         match subject.differences(node).await {
             Ok(actions) => plan.actions.extend(actions),
             Err(fault) => plan.faults.push(fault),
         }
     }
     plan
+}
+
+/// What differs of what somebody else owns. Who cannot tell has nothing to say of it.
+pub async fn left(subject: &dyn Subject, node: &Node<'_>) -> Vec<Action> {
+    subject.differences(&Node { patient: false, ..*node }).await.unwrap_or_default()
 }
 
 /// What makes the file `path` have this text, if it has not; `None`: that there is no such file.

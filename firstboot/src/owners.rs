@@ -1,0 +1,63 @@
+//! Who else makes this node what it is: what such a one owns is found, named and left alone.
+//!
+//! To add one: a line in [`OWNERS`], with what is on a node only where it is at work.
+
+use crate::backend::Files;
+
+/// Somebody else, the parts of a node that are theirs, and the signs of them, any of which will do.
+struct Owner {
+    name: &'static str,
+    subjects: &'static [&'static str],
+    signs: &'static [&'static str],
+}
+
+const OWNERS: [Owner; 4] = [
+    // Its generator writes this before any unit starts, where it found a drive or a cloud to take its word from.
+    Owner { name: "cloud-init", subjects: &["identity", "ssh-keys", "network"], signs: &["/run/cloud-init/enabled"] },
+    // Switched on, by whoever administers the node or by the image.
+    Owner {
+        name: "NetworkManager",
+        subjects: &["network"],
+        signs: &[
+            "/etc/systemd/system/multi-user.target.wants/NetworkManager.service",
+            "/usr/lib/systemd/system/multi-user.target.wants/NetworkManager.service",
+        ],
+    },
+    // What the daemon last made the node.
+    Owner {
+        name: "OpenShift's Machine Config Operator",
+        subjects: &["kernel", "kubelet"],
+        signs: &["/etc/machine-config-daemon/currentconfig"],
+    },
+    // Its tuned runs in a container, with profiles of its own.
+    Owner { name: "OpenShift's Node Tuning Operator", subjects: &["tuned"], signs: &["/var/lib/ocp-tuned/profiles"] },
+];
+
+/// Who else owns a subject, and by what sign; absent: nobody.
+pub fn of(files: &dyn Files, subject: &str) -> Option<String> {
+    OWNERS.iter().filter(|owner| owner.subjects.contains(&subject)).find_map(|Owner { name, signs, .. }| {
+        let sign = signs.iter().find(|sign| there(files, sign))?;
+        Some(format!("{name} ({sign})"))
+    })
+}
+
+/// Whether there is anything of this name. What cannot be looked at is no sign of anybody.
+fn there(files: &dyn Files, path: &str) -> bool {
+    let Some((folder, name)) = path.rsplit_once('/') else { return false };
+    files.list(folder).is_ok_and(|names| names.iter().any(|other| other == name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::OWNERS;
+    use crate::subject::SUBJECTS;
+
+    #[test]
+    fn what_they_own_is_what_can_be_wished() {
+        for owner in &OWNERS {
+            for name in owner.subjects {
+                assert!(SUBJECTS.iter().any(|subject| subject.name() == *name), "{}: {name}", owner.name);
+            }
+        }
+    }
+}
