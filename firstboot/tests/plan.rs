@@ -336,6 +336,40 @@ fn arguments_that_contradict_the_images_are_refused() {
     );
 }
 
+#[test]
+fn an_interface_keeps_the_name_that_it_gets_at_a_reboot() {
+    let node = node("kernel.arguments = [\"case\"]\n[identity.interfaces]\nrail0 = \"52:54:00:12:34:AB\"\n");
+    assert_eq!(
+        applied(&node).faults[0].what,
+        "/etc/basalt/firstboot.d/50-site.toml:3:9: no network interface of this machine is 52:54:00:12:34:ab"
+    );
+    node.write("/sys/class/net/enp1s0/address", "52:54:00:12:34:ab\n");
+    retry(&node.outside()).unwrap();
+    let done = applied(&node);
+    assert!(done.reboot && done.faults.is_empty(), "{done:?}");
+    assert_eq!(done.steps[0].what, "the names rail0 for network interfaces, now without rail0");
+    node.boot_again(Unsynced::Kept);
+    let done = applied(&node);
+    assert!(nothing(&done) && done.holds[0].what == "the network interfaces rail0", "one reboot for both: {done:?}");
+    let outside = node.outside();
+    let exported = run(export(&outside, &facts::collect(outside.files.as_ref()))).unwrap();
+    assert!(exported.contains("[identity.interfaces]\nrail0 = \"52:54:00:12:34:ab\"\n"), "{exported}");
+
+    let drive = "/run/basalt/config-drive/nocloud";
+    node.write(&format!("{drive}/meta-data"), "instance-id: a\n");
+    node.write(
+        &format!("{drive}/network-config"),
+        "version: 2\nethernets:\n  lan:\n    match: {macaddress: '52:54:00:12:34:ab'}\n    set-name: lan\n    dhcp4: true\n",
+    );
+    let what = &applied(&node).faults[0].what;
+    assert!(what.ends_with("the config drive names 52:54:00:12:34:ab, too: lan"), "{what}");
+    node.take_out(&format!("{drive}/network-config"));
+
+    node.write(DESIRED, "kernel.arguments = [\"case\"]\n");
+    assert!(applied(&node).reboot, "it has its name until then");
+    assert_eq!(node.text("/etc/systemd/network/05-basalt-rail0.link"), None);
+}
+
 /// Until nothing asks for a reboot any more.
 fn settled(node: &SimulatedNode) -> Applied {
     for _ in 0..3 {

@@ -91,6 +91,28 @@ impl State {
     }
 }
 
+impl State {
+    /// As udev does: whoever has the address gets the name.
+    fn name_interfaces(&mut self) {
+        let named = |text: &[u8]| {
+            let text = String::from_utf8_lossy(text).into_owned();
+            let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)).map(str::to_owned);
+            Some((value("PermanentMACAddress=")?, value("Name=")?))
+        };
+        let links = self.files.iter().filter(|(path, _)| path.starts_with("/etc/systemd/network/") && path.ends_with(".link"));
+        let links: Vec<_> = links.filter_map(|(_, text)| named(text)).collect();
+        for (mac, name) in links {
+            let has = |(path, text): (&String, &Vec<u8>)| {
+                let it = path.starts_with("/sys/class/net/") && String::from_utf8_lossy(text).trim() == mac;
+                it.then(|| path.clone())
+            };
+            if let Some(text) = self.files.iter().find_map(has).and_then(|path| self.files.remove(&path)) {
+                self.files.insert(format!("/sys/class/net/{name}/address"), text);
+            }
+        }
+    }
+}
+
 impl SimulatedNode {
     /// A node with these files, that nobody has named.
     pub fn new(files: &[(&str, &str)]) -> Self {
@@ -169,6 +191,7 @@ impl SimulatedNode {
         }
         let name = state.files.get(STATIC_NAME).filter(|name| !name.is_empty()).cloned();
         state.files.insert(KERNEL_NAME.to_owned(), name.unwrap_or_else(|| format!("{UNNAMED}\n").into_bytes()));
+        state.name_interfaces();
         if let Some(entry) = state.files.get(BOOT_ENTRY).cloned() {
             let entry = String::from_utf8_lossy(&entry).replacen("options ", "BOOT_IMAGE=/vmlinuz ", 1);
             state.files.insert(BOOTED.to_owned(), entry.into_bytes());

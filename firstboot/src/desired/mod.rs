@@ -80,7 +80,7 @@ fn drive(files: &dyn Files, goal: &mut Goal) -> Desired {
     goal.faults.append(&mut drive.faults);
     let host_name = drive.host_name.take().map(|name| name.placed(&mut goal.sources));
     goal.drive = drive;
-    Desired { identity: Identity { host_name }, ..Desired::default() }
+    Desired { identity: Identity { host_name, ..Identity::default() }, ..Desired::default() }
 }
 
 /// One file, if nothing is wrong with it.

@@ -26,7 +26,7 @@ impl Subject for Identity {
 
     fn export<'a>(&'a self, node: &'a Node<'a>) -> Told<'a, Desired> {
         let name = facts::line(node.outside.files.as_ref(), STATIC).ok().map(found);
-        Box::pin(async move { Ok(Desired { identity: Wishes { host_name: name }, ..Desired::default() }) })
+        Box::pin(async move { Ok(Desired { identity: Wishes { host_name: name, ..Wishes::default() }, ..Desired::default() }) })
     }
 
     fn verify<'a>(&'a self, node: &'a Node<'a>) -> Told<'a, Option<String>> {

@@ -5,6 +5,7 @@
 //! more, the subject verifies: it asks whoever did the work whether it is so.
 
 mod identity;
+mod interfaces;
 mod kernel;
 mod kubelet;
 mod labels;
@@ -24,8 +25,9 @@ use crate::owners;
 use crate::plan::{Action, Effect, Left, Plan};
 
 /// All of them, in the order in which they are done. tuned starts late in a boot: what waits for a reboot does not wait for tuned first.
-pub const SUBJECTS: [&dyn Subject; 7] = [
+pub const SUBJECTS: [&dyn Subject; 8] = [
     &identity::Identity,
+    &interfaces::Interfaces,
     &ssh_keys::SshKeys,
     &network::Network,
     &kubelet::Kubelet,

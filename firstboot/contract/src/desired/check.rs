@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Count, Desired, HostName, Kubelet, Match, PciMatch};
+use super::{Count, Desired, HostName, Interface, Kubelet, Match, PciMatch};
 use crate::hardware::DMI;
 use crate::kernel_arguments::{self, Contradictions, Declaration, Source};
 use crate::placed::shape::nearest;
@@ -21,6 +21,7 @@ pub fn check(desired: &Desired, sources: &Sources, findings: &mut Findings) {
     if let Some(name) = &identity.host_name {
         note(findings, "identity.host-name", name, |text| HostName::parse(text).map(drop));
     }
+    check_interfaces(&identity.interfaces, findings);
     if let Some(profile) = &tuned.profile {
         note(findings, "tuned.profile", profile, profiles);
     }
@@ -39,9 +40,21 @@ pub fn check(desired: &Desired, sources: &Sources, findings: &mut Findings) {
     }
 }
 
-fn note(findings: &mut Findings, key: &str, text: &Placed<String>, rule: impl Fn(&str) -> Result<(), String>) {
+fn note(findings: &mut Findings, key: &str, text: &Placed<String>, mut rule: impl FnMut(&str) -> Result<(), String>) {
     if let Err(why) = rule(text) {
         findings.add(text.place, format!("{key}: {why}"));
+    }
+}
+
+fn check_interfaces(interfaces: &BTreeMap<String, Placed<String>>, findings: &mut Findings) {
+    let mut known = BTreeMap::new();
+    for (name, wish) in interfaces {
+        let key = format!("identity.interfaces.{name}");
+        note(findings, &key, wish, |_| Interface::name(name));
+        note(findings, &key, wish, |text| {
+            let other = known.insert(format!("{:?}", Interface::parse(text)?), name);
+            other.map_or(Ok(()), |other| Err(format!("{text} is {other} already")))
+        });
     }
 }
 

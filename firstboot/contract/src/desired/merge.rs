@@ -6,11 +6,12 @@ impl Desired {
     /// `above` over `self`. What is different on some machines stays apart, in order.
     #[must_use]
     pub fn under(self, above: Self) -> Self {
-        let Self { identity, tuned, kernel, kubelet, mut labels, mut when } = self;
+        let Self { mut identity, tuned, kernel, kubelet, mut labels, mut when } = self;
         labels.extend(above.labels);
+        identity.interfaces.extend(above.identity.interfaces);
         when.extend(above.when);
         Self {
-            identity: Identity { host_name: above.identity.host_name.or(identity.host_name) },
+            identity: Identity { host_name: above.identity.host_name.or(identity.host_name), ..identity },
             tuned: Tuning { profile: above.tuned.profile.or(tuned.profile) },
             kernel: Kernel { arguments: append(kernel.arguments, above.kernel.arguments) },
             kubelet: Kubelet {

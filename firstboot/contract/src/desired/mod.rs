@@ -14,6 +14,7 @@
 mod check;
 mod choose;
 mod host_name;
+mod interface;
 mod merge;
 mod read;
 #[cfg(test)]
@@ -28,6 +29,7 @@ use serde::{Deserialize, Serialize};
 pub use check::check;
 pub use choose::{Chosen, Verdict, choose};
 pub use host_name::HostName;
+pub use interface::Interface;
 pub use read::read;
 
 use crate::placed::Placed;
@@ -81,6 +83,10 @@ pub struct Identity {
     /// address of the first network interface: `gpu-{serial}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host_name: Option<Placed<String>>,
+    /// Names of network interfaces that stay, each with the interface's permanent hardware address or its place on PCI:
+    /// `rail0 = "0000:41:00.0"`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub interfaces: BTreeMap<String, Placed<String>>,
 }
 
 /// tuned.
