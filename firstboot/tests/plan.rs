@@ -20,6 +20,11 @@ tier = "training"
 reserved-cpus = "0-1"
 cpu-manager-policy = "static"
 taints = ["example.org/gpu=yes:NoSchedule"]
+memory-manager-policy = "static"
+system-reserved = { memory = "1Gi", hugepages-2Mi = "4Mi" }
+[[kubelet.reserved-memory]]
+numa-node = 0
+limits = { memory = "1124Mi", hugepages-2Mi = "4Mi" }
 "#;
 
 /// A node with this desired state, in which all that every node has can be read.
@@ -89,7 +94,7 @@ fn every_subject_says_what_differs_and_once_it_is_done_nothing_does() {
             (
                 "kubelet/drop-in".into(),
                 "the kubelet's configuration in /etc/kubernetes/kubelet.conf.d/50-basalt.conf",
-                vec![":9:11", ":7:17", ":8:22"]
+                vec![":9:11", ":11:53", ":11:30", ":13:13", ":7:17", ":8:22", ":10:25"]
             ),
             (
                 "labels/features".into(),
@@ -125,6 +130,11 @@ fn every_subject_says_what_differs_and_once_it_is_done_nothing_does() {
     let json: serde_json::Value = serde_json::from_str(kubelet.split_once('\n').unwrap().1).unwrap();
     assert_eq!(json["cpuManagerPolicy"], "static");
     assert_eq!(json["registerWithTaints"][0]["effect"], "NoSchedule");
+    assert_eq!((&json["memoryManagerPolicy"], &json["systemReserved"]["memory"]), (&"Static".into(), &"1Gi".into()));
+    assert_eq!(
+        json["reservedMemory"][0],
+        serde_json::json!({ "numaNode": 0, "limits": { "memory": "1124Mi", "hugepages-2Mi": "4Mi" } })
+    );
 
     // What is exported is what was wished, but for what the machine filled in.
     let outside = node.outside();

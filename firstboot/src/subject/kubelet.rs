@@ -2,7 +2,9 @@
 //!
 //! Format: `KubeletConfiguration` of `kubelet.config.k8s.io/v1beta1`, as JSON, which is YAML; a drop-in's name ends in `.conf`.
 
-use basalt_contract::desired::Kubelet as Wishes;
+use std::collections::BTreeMap;
+
+use basalt_contract::desired::{Kubelet as Wishes, MemoryManagerPolicy, ReservedMemory};
 use basalt_contract::placed::Placed;
 use basalt_contract::{Desired, Fault, names};
 use serde_json::{Map, Value, json};
@@ -48,13 +50,16 @@ fn drop_in(node: &Node<'_>) -> Result<Vec<Action>, Fault> {
         .map_err(|error| Fault::new(Kubelet.name(), error.to_string(), "let the agent read it"))?;
     let Some(effect) = effect else { return Ok(vec![]) };
     let goal = node.goal;
-    let Wishes { taints, reserved_cpus, cpu_manager_policy, topology_manager_policy } = wishes;
-    let places = [
+    let Wishes { reserved_cpus, cpu_manager_policy, topology_manager_policy, memory_manager_policy, .. } = wishes;
+    let policies = [
         reserved_cpus.as_ref().map(|wish| goal.place(wish)),
         cpu_manager_policy.as_ref().map(|wish| goal.place(wish)),
         topology_manager_policy.as_ref().map(|wish| goal.place(wish)),
+        memory_manager_policy.as_ref().map(|wish| goal.place(wish)),
     ];
-    let mut asked_by: Vec<_> = taints.iter().map(|wish| goal.place(wish)).chain(places.into_iter().flatten()).collect();
+    let reserved = wishes.reserved_memory.iter().map(|reserved| goal.place(&reserved.numa_node));
+    let lists = wishes.taints.iter().chain(wishes.system_reserved.values()).map(|wish| goal.place(wish)).chain(reserved);
+    let mut asked_by: Vec<_> = lists.chain(policies.into_iter().flatten()).collect();
     let what = match &effect {
         Effect::Remove { .. } => {
             asked_by.push("nobody wishes any".to_owned());
@@ -67,7 +72,8 @@ fn drop_in(node: &Node<'_>) -> Result<Vec<Action>, Fault> {
 
 /// The drop-in; absent: nobody wishes any.
 fn configuration(wishes: &Wishes) -> Option<String> {
-    let Wishes { taints, reserved_cpus, cpu_manager_policy, topology_manager_policy } = wishes;
+    let Wishes { taints, reserved_cpus, cpu_manager_policy, topology_manager_policy, memory_manager_policy, .. } = wishes;
+    let Wishes { system_reserved, reserved_memory, .. } = wishes;
     let mut settings = Map::new();
     if !taints.is_empty() {
         settings.insert("registerWithTaints".into(), taints.iter().map(|taint| self::taint(taint)).collect());
@@ -81,6 +87,16 @@ fn configuration(wishes: &Wishes) -> Option<String> {
     if let Some(policy) = topology_manager_policy {
         settings.insert("topologyManagerPolicy".into(), json!(policy.value));
     }
+    if let Some(policy) = memory_manager_policy {
+        settings.insert("memoryManagerPolicy".into(), json!(memory_manager(policy.value)));
+    }
+    if !system_reserved.is_empty() {
+        settings.insert("systemReserved".into(), json!(plain(system_reserved)));
+    }
+    if !reserved_memory.is_empty() {
+        let one = |reserved: &ReservedMemory| json!({ "numaNode": reserved.numa_node.value, "limits": plain(&reserved.limits) });
+        settings.insert("reservedMemory".into(), reserved_memory.iter().map(one).collect());
+    }
     if settings.is_empty() {
         return None;
     }
@@ -88,6 +104,18 @@ fn configuration(wishes: &Wishes) -> Option<String> {
     settings.insert("kind".into(), json!("KubeletConfiguration"));
     let text = serde_json::to_string_pretty(&Value::Object(settings)).unwrap_or_default();
     Some(format!("# Written by {}: from desired state.\n{text}\n", names::AGENT_UNIT))
+}
+
+/// The kubelet writes this one in capitals.
+const fn memory_manager(policy: MemoryManagerPolicy) -> &'static str {
+    match policy {
+        MemoryManagerPolicy::None => "None",
+        MemoryManagerPolicy::Static => "Static",
+    }
+}
+
+fn plain(amounts: &BTreeMap<String, Placed<String>>) -> BTreeMap<&str, &str> {
+    amounts.iter().map(|(resource, amount)| (resource.as_str(), amount.value.as_str())).collect()
 }
 
 /// `key=value:Effect`, checked before.
@@ -111,7 +139,22 @@ fn wishes(text: &str) -> Result<Wishes, String> {
         let value = settings.get(key).cloned().map(serde_json::from_value).transpose();
         value.map(|value| value.map(found)).map_err(|error| format!("{PATH}: {key}: {error}"))
     }
+    let amounts = |value: &Value| -> BTreeMap<String, Placed<String>> {
+        let list = value.as_object().into_iter().flatten();
+        list.filter_map(|(resource, amount)| Some((resource.clone(), found(amount.as_str()?.to_owned())))).collect()
+    };
+    let memory = settings.get("memoryManagerPolicy").and_then(Value::as_str);
+    let policies = [MemoryManagerPolicy::None, MemoryManagerPolicy::Static];
+    let reserved = settings.get("reservedMemory").and_then(Value::as_array).into_iter().flatten();
     Ok(Wishes {
+        memory_manager_policy: policies.into_iter().find(|policy| memory == Some(memory_manager(*policy))).map(found),
+        system_reserved: settings.get("systemReserved").map(amounts).unwrap_or_default(),
+        reserved_memory: reserved
+            .filter_map(|one| {
+                let node = u32::try_from(one["numaNode"].as_u64()?).ok()?;
+                Some(ReservedMemory { numa_node: found(node), limits: amounts(&one["limits"]) })
+            })
+            .collect(),
         taints: taints.map(taint).map(found).collect(),
         reserved_cpus: policy(&settings, "reservedSystemCPUs")?,
         cpu_manager_policy: policy(&settings, "cpuManagerPolicy")?,

@@ -1,8 +1,8 @@
 //! What can never work, told before anything changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Count, Desired, HostName, Interface, Kubelet, Match, PciMatch};
+use super::{Count, Desired, HostName, Interface, Kubelet, Match, MemoryManagerPolicy, PciMatch, ReservedMemory};
 use crate::hardware::DMI;
 use crate::kernel_arguments::{self, Contradictions, Declaration, Source};
 use crate::placed::shape::nearest;
@@ -95,6 +95,46 @@ fn check_kubelet(kubelet: &Kubelet, findings: &mut Findings) {
     if let Some(cpus) = &kubelet.reserved_cpus {
         note(findings, "kubelet.reserved-cpus", cpus, cpu_list);
     }
+    amounts("kubelet.system-reserved", &kubelet.system_reserved, &["cpu", "memory", "ephemeral-storage", "pid"], findings);
+    let mut nodes = BTreeSet::new();
+    for ReservedMemory { numa_node, limits } in &kubelet.reserved_memory {
+        if !nodes.insert(numa_node.value) {
+            findings.add(numa_node.place, format!("kubelet.reserved-memory: the NUMA node {} is there already", numa_node.value));
+        }
+        amounts("kubelet.reserved-memory.limits", limits, &["memory"], findings);
+    }
+    if let Some(policy) = &kubelet.memory_manager_policy
+        && policy.value == MemoryManagerPolicy::Static
+        && kubelet.reserved_memory.is_empty()
+    {
+        let hint = "the kubelet does not start otherwise; the sum is system-reserved and what begins evictions, 100Mi where nobody says more";
+        findings.add_with_hint(
+            policy.place,
+            "kubelet.memory-manager-policy: needed reserved-memory with \"static\", found none",
+            hint,
+        );
+    }
+}
+
+/// Amounts of resources, huge pages among them.
+fn amounts(key: &str, list: &BTreeMap<String, Placed<String>>, known: &[&str], findings: &mut Findings) {
+    for (resource, amount) in list {
+        note(findings, &format!("{key}.{resource}"), amount, |text| {
+            let size = resource.strip_prefix("hugepages-").map(quantity);
+            if !known.contains(&resource.as_str()) && size != Some(true) {
+                return Err(format!("needed {} or hugepages-SIZE like hugepages-2Mi", known.join(", ")));
+            }
+            quantity(text).then_some(()).ok_or_else(|| format!("needed an amount like 500m, 4 or 1Gi, found {text:?}"))
+        });
+    }
+}
+
+/// A `Quantity` of Kubernetes, without exponents.
+fn quantity(text: &str) -> bool {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let (whole, part) = digits.split_once('.').unwrap_or((digits, "0"));
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
+    number(whole) && number(part) && ["", "m", "k", "M", "G", "T", "Ki", "Mi", "Gi", "Ti"].contains(&&text[digits.len()..])
 }
 
 /// `0-3,32`: a list of the kernel (`Documentation/admin-guide/kernel-parameters.rst`, "cpu lists"), without strides.

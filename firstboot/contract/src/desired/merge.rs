@@ -6,9 +6,10 @@ impl Desired {
     /// `above` over `self`. What is different on some machines stays apart, in order.
     #[must_use]
     pub fn under(self, above: Self) -> Self {
-        let Self { mut identity, tuned, kernel, kubelet, mut labels, mut when } = self;
+        let Self { mut identity, tuned, kernel, mut kubelet, mut labels, mut when } = self;
         labels.extend(above.labels);
         identity.interfaces.extend(above.identity.interfaces);
+        kubelet.system_reserved.extend(above.kubelet.system_reserved);
         when.extend(above.when);
         Self {
             identity: Identity { host_name: above.identity.host_name.or(identity.host_name), ..identity },
@@ -19,6 +20,9 @@ impl Desired {
                 reserved_cpus: above.kubelet.reserved_cpus.or(kubelet.reserved_cpus),
                 cpu_manager_policy: above.kubelet.cpu_manager_policy.or(kubelet.cpu_manager_policy),
                 topology_manager_policy: above.kubelet.topology_manager_policy.or(kubelet.topology_manager_policy),
+                memory_manager_policy: above.kubelet.memory_manager_policy.or(kubelet.memory_manager_policy),
+                system_reserved: kubelet.system_reserved,
+                reserved_memory: append(kubelet.reserved_memory, above.kubelet.reserved_memory),
             },
             labels,
             when,

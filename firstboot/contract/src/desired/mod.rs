@@ -126,6 +126,37 @@ pub struct Kubelet {
     /// How processors, memory and devices of one NUMA node are brought together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub topology_manager_policy: Option<Placed<TopologyManagerPolicy>>,
+    /// How memory and huge pages of NUMA nodes are given to containers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_manager_policy: Option<Placed<MemoryManagerPolicy>>,
+    /// What the system keeps, by resource: `{ memory = "1Gi", hugepages-2Mi = "64Mi" }`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub system_reserved: BTreeMap<String, Placed<String>>,
+    /// Of which NUMA node what is kept: the memory manager needs it. The sum is what the system and the kubelet keep, and what begins evictions.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reserved_memory: Vec<ReservedMemory>,
+}
+
+/// What is kept of one NUMA node's memory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ReservedMemory {
+    /// Which one.
+    pub numa_node: Placed<u32>,
+    /// How much, by resource: `{ memory = "1124Mi", hugepages-1Gi = "2Gi" }`.
+    pub limits: BTreeMap<String, Placed<String>>,
+}
+
+/// `memoryManagerPolicy` of the kubelet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum MemoryManagerPolicy {
+    /// As it comes.
+    None,
+    /// Containers of guaranteed pods get memory and huge pages of one NUMA node, where there is room.
+    Static,
 }
 
 /// `cpuManagerPolicy` of the kubelet.

@@ -129,6 +129,20 @@ fn every_mistake_is_told_with_its_place() {
         ("kubelet.taints = [\"a=b\"]\n", "a.toml:1:19: kubelet.taints: needed key=value:Effect, found \"a=b\""),
         ("kubelet.taints = [\"a=b:Never\"]\n", "a.toml:1:19: kubelet.taints: needed NoSchedule or"),
         ("kubelet.reserved-cpus = \"3-1\"\n", "a.toml:1:25: kubelet.reserved-cpus: needed processors like 0-3,32, found"),
+        (
+            "kubelet.system-reserved = { memory = \"much\" }\n",
+            "a.toml:1:38: kubelet.system-reserved.memory: needed an amount like",
+        ),
+        (
+            "kubelet.system-reserved = { hugepages-x = \"1\" }\n",
+            "a.toml:1:43: kubelet.system-reserved.hugepages-x: needed cpu, memory,",
+        ),
+        ("kubelet.memory-manager-policy = \"static\"\n", "a.toml:1:33: kubelet.memory-manager-policy: needed reserved-memory"),
+        ("identity.interfaces.eth0 = \"0000:41:00.0\"\n", "a.toml:1:28: identity.interfaces.eth0: needed a name that the kernel"),
+        (
+            "[identity.interfaces]\na = \"0000:41:00.0\"\nb = \"0000:41:00.0\"\n",
+            "a.toml:3:5: identity.interfaces.b: 0000:41:00.0 is a already",
+        ),
         ("kubelet.cpu-manager-policy = \"all\"\n", "a.toml:1:30: kubelet.cpu-manager-policy: needed \"none\" or \"static\""),
         ("[[when]]\nname = \"a\"\nmatch = {}\nset.labels.a = \"b\"\n", "a.toml:2:8: match: needed dmi, pci, processors or"),
         ("[[when]]\nname = \"a\"\nmatch.processors.at-least = 2\nset = {}\n", "a.toml:2:8: when \"a\": needed something in set"),
