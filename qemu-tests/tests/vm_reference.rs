@@ -34,6 +34,9 @@ name = "machines with a GPU"
 match.pci = [{ id = "10de:*" }]
 set.labels.tier = "training"
 "#;
+/// For the image's drop-in, which has it wait. Nobody waits for it.
+const KUBELET: &str = "[Unit]\nDefaultDependencies=no\nConditionPathExists=!/etc/initrd-release\n\
+                       [Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n";
 const PROFILE: &str = "the profile basalt-node, verified by tuned";
 const HOST_NAME: &str = "node-525400123456";
 
@@ -71,6 +74,7 @@ fn the_raw_disk(image: &Image) -> Result<Identity> {
     let machine =
         machine.credential("ssh.authorized_keys.root", key.public.as_str()).credential("passwd.hashed-password.root", HASH);
     let machine = machine.credential("basalt.firstboot", DESIRED).data_disk("config-drive", &drive);
+    let machine = machine.unit("kubelet.service", KUBELET, "basic.target");
     let mut vm = machine.start()?;
     comes_up(&mut vm)?;
 
@@ -108,6 +112,8 @@ fn the_raw_disk(image: &Image) -> Result<Identity> {
     a_config_drive_is_honoured(&mut vm, &drives_key, host_port)?;
     it_became_what_it_should_be(&mut vm)?;
 
+    only_who_asks_for_it_waits(&mut vm)?;
+
     kernel_arguments_come_and_go(&mut vm)?;
     holds(
         &mut vm,
@@ -126,18 +132,22 @@ fn the_raw_disk(image: &Image) -> Result<Identity> {
     Ok(Identity { machine_id, root_uuid })
 }
 
-/// As OpenStack gives one: a host name that the credential overrules, a key, the network card's address and MTU, and a VLAN on it.
+/// As OpenStack gives one: a host name that the credential overrules, a key, a bond over the network card, with address and MTU, and a VLAN on it.
 fn config_drive(scratch: &Scratch, key: &SshKey) -> Result<PathBuf> {
     let drive = OpenStack {
         meta_data: json!({ "uuid": "6c1f0a55", "hostname": "drive", "public_keys": { "case": key.public } }),
         network_data: json!({
             "links": [
-                { "id": "port0", "type": "phy", "ethernet_mac_address": "52:54:00:12:34:56", "mtu": 1400 },
-                { "id": "storage", "type": "vlan", "vlan_link": "port0", "vlan_id": 42, "vlan_mac_address": "52:54:00:12:34:57" },
+                { "id": "port0", "type": "phy", "ethernet_mac_address": "52:54:00:12:34:56" },
+                {
+                    "id": "uplink", "type": "bond", "ethernet_mac_address": "52:54:00:12:34:56", "mtu": 1400, "bond_links": ["port0"],
+                    "bond_mode": "active-backup", "bond_miimon": 100,
+                },
+                { "id": "storage", "type": "vlan", "vlan_link": "uplink", "vlan_id": 42, "vlan_mac_address": "52:54:00:12:34:57" },
             ],
             "networks": [
                 {
-                    "id": "net0", "link": "port0", "type": "ipv4", "ip_address": "10.0.2.15", "netmask": "255.255.255.0",
+                    "id": "net0", "link": "uplink", "type": "ipv4", "ip_address": "10.0.2.15", "netmask": "255.255.255.0",
                     "routes": [{ "network": "0.0.0.0", "netmask": "0.0.0.0", "gateway": "10.0.2.2" }],
                 },
                 { "id": "net1", "link": "storage", "type": "ipv4", "ip_address": "192.0.2.5/24" },
@@ -151,16 +161,20 @@ fn config_drive(scratch: &Scratch, key: &SshKey) -> Result<PathBuf> {
 
 /// The kernel, sshd and the journal say so.
 fn a_config_drive_is_honoured(vm: &mut Running, key: &SshKey, port: u16) -> Result<()> {
-    let card = "card=$(basename $(dirname $(grep -lx 52:54:00:12:34:56 /sys/class/net/*/address)))";
+    const BOND: &str = "bond=$(cat /sys/class/net/bonding_masters)";
     holds(
         vm,
         COMMAND,
         &[
             (
-                &format!("{card}; ip -4 -o addr show dev $card | grep -o 'inet .* brd [^ ]* scope global[^ ]*'"),
+                &format!("{BOND}; ip -4 -o addr show dev $bond | grep -o 'inet .* brd [^ ]* scope global[^ ]*'"),
                 "inet 10.0.2.15/24 brd 10.0.2.255 scope global",
             ),
-            (&format!("{card}; cat /sys/class/net/$card/mtu"), "1400"),
+            (
+                &format!("{BOND}; cat /sys/class/net/$bond/mtu; sed 's/ .*//' /sys/class/net/$bond/bonding/mode"),
+                "1400\nactive-backup",
+            ),
+            (&format!("{BOND}; wc -w </sys/class/net/$bond/bonding/slaves"), "1"),
             ("ip -4 -o addr show to 192.0.2.5 | grep -o 192.0.2.5/24", "192.0.2.5/24"),
             ("ip -d -o link show type vlan | grep -o 'protocol 802.1Q id 42'", "protocol 802.1Q id 42"),
             ("cat /etc/basalt/authorized_keys/root", &key.public),
@@ -173,13 +187,14 @@ fn a_config_drive_is_honoured(vm: &mut Running, key: &SshKey, port: u16) -> Resu
     login_by_ssh(vm, key, port)
 }
 
-/// An argument that the image does not carry: a deployment of its own, and one reboot by the agent. Nobody wishes it any more: one more.
+/// An argument that the image does not carry, which is a deployment of its own, and a name for the network card: one reboot by the agent for both. Nobody
+/// wishes them any more: one more.
 fn kernel_arguments_come_and_go(vm: &mut Running) -> Result<()> {
     const APPLY: &str = "busctl call org.basalt.FirstBoot1 /org/basalt/FirstBoot1 org.basalt.FirstBoot1 Apply";
     const DEPLOYMENTS: &str =
         "ostree admin status | sed -n 's/^\\(..\\)gpu-node [0-9a-f]*\\(.[0-9]*\\).*/\\1\\2/p' | tr '\\n' '|'";
-    let wish =
-        "mkdir -p /etc/basalt/firstboot.d; echo 'kernel.arguments = [\"basalt.case=1\"]' >/etc/basalt/firstboot.d/60-case.toml";
+    let wish = "mkdir -p /etc/basalt/firstboot.d; cat >/etc/basalt/firstboot.d/60-case.toml <<'E'\n\
+                kernel.arguments = [\"basalt.case=1\"]\nidentity.interfaces.rail0 = \"52:54:00:12:34:56\"\nE";
     let before = vm.must("cat /proc/cmdline", COMMAND)?;
     let origin = vm.must("sort -u /ostree/deploy/gpu-node/deploy/*.origin", COMMAND)?;
     for (wish, count, deployments) in [(wish, "1", "* .1|  .0|"), ("rm /etc/basalt/firstboot.d/60-case.toml", "0", "* .2|  .1|")]
@@ -193,6 +208,9 @@ fn kernel_arguments_come_and_go(vm: &mut Running) -> Result<()> {
             &[
                 ("basalt-firstboot status --wait >/dev/null && echo configured", "configured"),
                 ("grep -cw basalt.case=1 /proc/cmdline; :", count),
+                ("ls /sys/class/net | grep -cx rail0; :", count),
+                // The bond has its port under either name.
+                ("wc -w </sys/class/net/$(cat /sys/class/net/bonding_masters)/bonding/slaves", "1"),
                 (DEPLOYMENTS, deployments),
                 ("sort -u /ostree/deploy/gpu-node/deploy/*.origin", &origin),
             ],
@@ -272,6 +290,24 @@ fn it_became_what_it_should_be(vm: &mut Running) -> Result<()> {
         ],
     )?;
     units_are_sandboxed(vm)
+}
+
+/// By systemd's own account of the boot.
+fn only_who_asks_for_it_waits(vm: &mut Running) -> Result<()> {
+    let mut chain = |unit: &str| vm.must(&format!("systemd-analyze critical-chain --no-pager {unit}"), COMMAND);
+    let (kubelet, boot) = (chain("kubelet.service")?, chain("multi-user.target")?);
+    println!("{kubelet}\n{boot}");
+    ensure!(kubelet.contains("basalt-configured.target @"), "{kubelet}");
+    ensure!(boot.contains("basic.target @") && !boot.contains("basalt-configured"), "{boot}");
+    let waiting = |unit: &str| format!("systemctl show -P Before {unit} | xargs -n 1 | sort | xargs");
+    holds(
+        vm,
+        COMMAND,
+        &[
+            (&waiting("basalt-configured.service"), "basalt-configured.target shutdown.target"),
+            (&waiting("basalt-configured.target"), "kubelet.service shutdown.target"),
+        ],
+    )
 }
 
 /// By systemd's own count: 0 is none, 10 is all.

@@ -173,15 +173,26 @@ impl Join {
     fn firstboot(&mut self, below: Desired, above: Desired) -> Desired {
         let Desired { identity, tuned, kernel: desired::Kernel { arguments: _ }, kubelet, labels, when: _ } = above.clone();
         let lower = below.clone();
-        let Identity { host_name } = identity;
+        let Identity { host_name, interfaces } = identity;
         self.one("firstboot.identity.host-name", lower.identity.host_name, host_name);
+        self.each("firstboot.identity.interfaces", lower.identity.interfaces, interfaces);
         let Tuning { profile } = tuned;
         self.one("firstboot.tuned.profile", lower.tuned.profile, profile);
-        let Kubelet { taints: _, reserved_cpus, cpu_manager_policy, topology_manager_policy } = kubelet;
+        let Kubelet {
+            taints: _,
+            reserved_cpus,
+            cpu_manager_policy,
+            topology_manager_policy,
+            memory_manager_policy,
+            system_reserved,
+            reserved_memory: _,
+        } = kubelet;
         let lower_kubelet = lower.kubelet;
         self.one("firstboot.kubelet.reserved-cpus", lower_kubelet.reserved_cpus, reserved_cpus);
         self.one("firstboot.kubelet.cpu-manager-policy", lower_kubelet.cpu_manager_policy, cpu_manager_policy);
         self.one("firstboot.kubelet.topology-manager-policy", lower_kubelet.topology_manager_policy, topology_manager_policy);
+        self.one("firstboot.kubelet.memory-manager-policy", lower_kubelet.memory_manager_policy, memory_manager_policy);
+        self.each("firstboot.kubelet.system-reserved", lower_kubelet.system_reserved, system_reserved);
         self.each("firstboot.labels", lower.labels, labels);
         below.under(above)
     }
