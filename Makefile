@@ -69,6 +69,7 @@ soak: programs
 bench: programs
 	cargo bench --locked --workspace --bench ratios
 	cargo bench --locked --workspace --bench proof
+	cargo bench --locked --workspace --bench agent
 
 # Each fuzz target for SECONDS seconds. What breaks a reader stays in qemu-tests/fuzz/artifacts: mend it and keep it in the corpus.
 # No sanitizer: there is no unsafe code to watch, and so the stable compiler will do.
