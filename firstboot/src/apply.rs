@@ -3,9 +3,10 @@
 //! The power may go at any point. Before an action's first effect and after its last one the journal is on the disk; an effect that happened
 //! and was not noted differs no more, so that it is not done again. What is done and still differs has failed: nothing is tried for ever.
 
-use basalt_contract::{Fault, Holds, Step, StepState};
+use basalt_contract::{Fault, Figure, Holds, Step, StepState};
 use serde::Serialize;
 
+use crate::acceptance;
 use crate::backend::Outside;
 use crate::desired::{self, Goal};
 use crate::facts::Facts;
@@ -29,12 +30,14 @@ pub struct Progress {
 }
 
 /// What was done, what holds, and what is not as it should be.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Applied {
     /// What differed, and what became of it.
     pub steps: Vec<Step>,
     /// What holds.
     pub holds: Vec<Holds>,
+    /// What was measured.
+    pub figures: Vec<Figure>,
     /// Everything that is not as it should be, with reasons.
     pub faults: Vec<Fault>,
     /// Whether it may be otherwise if it is tried again.
@@ -68,31 +71,41 @@ pub async fn verify(outside: &Outside, facts: &Facts) -> Applied {
     }
     let node = Node { outside, facts, goal: &goal, patient: false };
     for subject in SUBJECTS {
-        match look(subject, &node).await {
-            Ok(holds) => found.holds.extend(holds),
-            Err(faults) => found.faults.extend(faults),
+        if let Err(fault) = look(subject, &node, &mut found).await {
+            found.faults.push(fault);
         }
     }
     found
 }
 
-async fn look(subject: &dyn Subject, node: &Node<'_>) -> Result<Option<Holds>, Vec<Fault>> {
+async fn look(subject: &dyn Subject, node: &Node<'_>, found: &mut Applied) -> Result<(), Fault> {
     if let Some(owner) = owners::of(node.outside.files.as_ref(), subject.name()) {
         // What differs there is theirs; what does not is nothing that we can promise.
-        let left = subject::left(subject, node).await;
-        let what = || format!("left to {owner}");
-        return Ok((!left.is_empty()).then(|| Holds { subject: subject.name().to_owned(), what: what() }));
+        if !subject::left(subject, node).await.is_empty() {
+            found.holds.push(Holds { subject: subject.name().to_owned(), what: format!("left to {owner}") });
+        }
+        return Ok(());
     }
-    let differing = subject.differences(node).await.map_err(|fault| vec![fault])?;
-    if !differing.is_empty() {
-        let next = "run `basalt-firstboot apply`";
-        return Err(differing
-            .iter()
-            .map(|action| Fault::new(subject.name(), format!("it differs: {}", action.what), next))
-            .collect());
+    let differing = subject.differences(node).await?;
+    let next = "run `basalt-firstboot apply`";
+    let fault = |action: &Action| Fault::new(subject.name(), format!("it differs: {}", action.what), next);
+    found.faults.extend(differing.iter().map(fault));
+    judge(subject, node, &differing, found).await
+}
+
+/// What was measured, and, where nothing differs, what holds.
+async fn judge(subject: &dyn Subject, node: &Node<'_>, differing: &[Action], found: &mut Applied) -> Result<(), Fault> {
+    let figures = subject.figures(node).await?;
+    let outside = figures.iter().filter(|figure| figure.passed == Some(false));
+    let next = "mend what is in the way, or wish for less; `basalt-firstboot accept` measures again";
+    let faults: Vec<_> = outside.map(|figure| Fault::new(subject.name(), figure.to_string(), next)).collect();
+    let good = differing.is_empty() && faults.is_empty();
+    found.figures.extend(figures);
+    found.faults.extend(faults);
+    if good && let Some(what) = subject.verify(node).await? {
+        found.holds.push(Holds { subject: subject.name().to_owned(), what });
     }
-    let what = subject.verify(node).await.map_err(|fault| vec![fault])?;
-    Ok(what.map(|what| Holds { subject: subject.name().to_owned(), what }))
+    Ok(())
 }
 
 /// Does what differs, looks again and verifies. `told` hears of each step.
@@ -162,6 +175,12 @@ impl Pass<'_, '_> {
         let actions = subject.differences(&self.node).await?;
         self.progress.steps.extend(actions.iter().map(step));
         self.progress.actions.extend(actions.iter().cloned());
+        if self.applied.reboot && subject.after_reboot() && !actions.is_empty() {
+            for (index, action) in (first..).zip(&actions) {
+                self.at(index, action, StepState::Pending, "after the reboot".to_owned()).await;
+            }
+            return Ok(());
+        }
         for (index, action) in actions.iter().enumerate() {
             self.act(first + index, action).await;
         }
@@ -178,12 +197,7 @@ impl Pass<'_, '_> {
         if self.journal.forget(subject.name(), &left) {
             self.keep().map_err(|why| Fault::new("journal", why, "check that /var is writable and has room"))?;
         }
-        if left.is_empty()
-            && let Some(what) = subject.verify(&self.node).await?
-        {
-            self.applied.holds.push(Holds { subject: subject.name().to_owned(), what });
-        }
-        Ok(())
+        judge(subject, &self.node, &left, &mut self.applied).await
     }
 
     /// One action, unless it failed too often.
@@ -295,6 +309,15 @@ async fn run(outside: &Outside, effect: &Effect) -> Result<(), String> {
     }
 }
 
+/// Forgets what was measured, and how often that failed: the next [`apply`] measures again.
+///
+/// # Errors
+/// When the journal cannot be read or written, or the results cannot be taken away.
+pub fn accept(outside: &Outside) -> Result<(), String> {
+    outside.files.remove(acceptance::RESULTS).map_err(|error| error.to_string())?;
+    retry(outside)
+}
+
 /// Forgets how often actions failed: the next [`apply`] tries them again.
 ///
 /// # Errors
@@ -319,6 +342,9 @@ impl Applied {
         }
         for Holds { subject, what } in &self.holds {
             text += &format!("{subject:<20} {:<8} {what}\n", "holds");
+        }
+        for figure in &self.figures {
+            text += &(report::figure(figure) + "\n");
         }
         for fault in &self.faults {
             text += &format!("\n{fault}\n");

@@ -6,14 +6,16 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use basalt_contract::State;
+use basalt_contract::{Report, State};
 use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 
+use crate::agent::Also;
 use crate::apply::Applied;
+use crate::backend::real::throughput::Throughput;
 use crate::backend::{Outside, real};
 use crate::status::Status;
-use crate::{apply, dbus, deploy, explain, export, facts, report, serve, status};
+use crate::{acceptance, apply, dbus, deploy, explain, export, facts, report, serve, status};
 
 /// The first-boot agent of Basalt: finds out what this node is and reports it.
 #[derive(Parser)]
@@ -33,6 +35,12 @@ enum Verb {
     /// What basalt-kernel-arguments.service runs
     #[command(hide = true)]
     Deploy,
+    /// What basalt-acceptance.service runs
+    #[command(hide = true)]
+    AcceptanceRun,
+    /// What an acceptance run runs for what is ready: prints MB/s
+    #[command(hide = true)]
+    Measure { what: Throughput },
     /// Say how the node does: ask the running agent, else read its last report
     ///
     /// Under a --root other than / the last report is read. Exit status: 0 when
@@ -98,6 +106,12 @@ enum Verb {
         #[arg(long, conflicts_with = "dry_run")]
         retry: bool,
     },
+    /// Measure again what an acceptance run measured, and apply
+    ///
+    /// Without this it is measured once for each image and for what is newly
+    /// wished. The running agent has it done, as with `apply`. Exit status: 0
+    /// when nothing differs and every figure is inside of its thresholds, else 1.
+    Accept(Output),
 }
 
 #[derive(Args)]
@@ -138,6 +152,11 @@ pub fn run() -> anyhow::Result<ExitCode> {
             status.state == State::Configured
         }
         Verb::Deploy => deploy::deploy(files).map(|()| true)?,
+        Verb::AcceptanceRun => acceptance::run(&outside).map(|()| true)?,
+        Verb::Measure { what } => {
+            print(&Output { json: false }, &(), &format!("{:.1}\n", what.measure(&cli.root)?))?;
+            true
+        }
         Verb::Facts(output) => {
             let facts = facts::collect(files);
             print(&output, &facts, &report::of_facts(&facts))?;
@@ -168,7 +187,13 @@ pub fn run() -> anyhow::Result<ExitCode> {
             explained.action.is_none()
         }
         Verb::Apply { output, retry, .. } => {
-            let applied = runtime()?.block_on(apply_here_or_there(&outside, here, retry))?;
+            let also = if retry { Also::Failed } else { Also::Nothing };
+            let applied = runtime()?.block_on(apply_here_or_there(&outside, here, also))?;
+            print(&output, &applied, &applied.screen())?;
+            applied.faults.is_empty()
+        }
+        Verb::Accept(output) => {
+            let applied = runtime()?.block_on(apply_here_or_there(&outside, here, Also::Measured))?;
             print(&output, &applied, &applied.screen())?;
             applied.faults.is_empty()
         }
@@ -177,19 +202,23 @@ pub fn run() -> anyhow::Result<ExitCode> {
 }
 
 /// The running agent does it, where there is one: two that work at once would be in each other's way.
-async fn apply_here_or_there(outside: &Outside, here: bool, retry: bool) -> anyhow::Result<Applied> {
-    let asked = if here { dbus::apply(retry).await } else { Ok(false) };
+async fn apply_here_or_there(outside: &Outside, here: bool, also: Also) -> anyhow::Result<Applied> {
+    let asked = if here { dbus::apply(also).await } else { Ok(false) };
     let agent_is_there = asked.map_err(|why| anyhow::anyhow!("the running agent: {why}"))?;
     let files = outside.files.as_ref();
     if agent_is_there {
         let patience = status::Patience { wait: true, ..Default::default() };
         let Status { report, .. } = status::ask(files, patience, |_| ()).await?;
         let report = report.context("the running agent tells nothing")?;
-        return Ok(Applied { steps: report.steps, holds: report.holds, faults: report.faults, ..Applied::default() });
+        let Report { steps, holds, figures, faults, .. } = report;
+        return Ok(Applied { steps, holds, figures, faults, ..Applied::default() });
     }
-    if retry {
-        apply::retry(outside).map_err(anyhow::Error::msg)?;
+    match also {
+        Also::Nothing => Ok(()),
+        Also::Failed => apply::retry(outside),
+        Also::Measured => apply::accept(outside),
     }
+    .map_err(anyhow::Error::msg)?;
     let facts = facts::collect(files);
     Ok(apply::apply(outside, &facts, &mut |_| ()).await)
 }

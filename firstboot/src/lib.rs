@@ -9,7 +9,7 @@
 //!
 //! | where | what |
 //! |---|---|
-//! | [`cli`] | `serve`, `status`, `facts`, `plan`, `apply`, `verify`, `explain`, `export`: each can be run by hand, under `--root DIR` |
+//! | [`cli`] | `serve`, `status`, `facts`, `plan`, `apply`, `accept`, `verify`, `explain`, `export`: each can be run by hand, under `--root DIR` |
 //! | [`agent`] | the state machine: pure |
 //! | [`serve`] | the one loop that runs its effects |
 //! | [`facts`], [`hardware`] | what the node is: boot, machine, image, deployment; what it is made of |
@@ -18,6 +18,7 @@
 //! | [`subject`], [`plan`] | what differs, and what would be done about it |
 //! | [`apply`], [`journal`] | does it, remembers it through a power cut, and looks again |
 //! | [`deploy`] | a new deployment with other kernel arguments, in a unit of its own |
+//! | [`acceptance`] | what is measured on the node, in a unit of its own |
 //! | [`explain`], [`export`] | all that is known of one action; what the node is, as desired state |
 //! | [`report`], [`metrics`] | a report as one line and as one screen; as metrics for Prometheus |
 //! | [`status`] | asks the running agent, else reads its last report |
@@ -30,6 +31,7 @@
 //! starts at a root folder, never at "/": a test is a folder. `agent`, `facts` and `report` take values and give values.
 //! Something that cannot be found out is a [`Fault`](basalt_contract::Fault), never a panic and never a guess; the boot goes on.
 
+pub mod acceptance;
 pub mod agent;
 pub mod apply;
 pub mod backend;

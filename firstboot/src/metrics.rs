@@ -14,7 +14,7 @@ pub const NAME: &str = "basalt.prom";
 /// The file.
 pub fn text(report: &Report) -> String {
     let mut text = String::new();
-    let mut metric = |name: &str, help: &str, rows: Vec<(String, u64)>| {
+    let mut metric = |name: &str, help: &str, rows: Vec<(String, f64)>| {
         if !rows.is_empty() {
             let _ = writeln!(text, "# HELP basalt_firstboot_{name} {help}\n# TYPE basalt_firstboot_{name} gauge");
         }
@@ -30,16 +30,28 @@ pub fn text(report: &Report) -> String {
         ("plan", image.map(|image| image.plan_id.as_str())),
         ("deployment", report.deployment.as_ref().map(|deployment| deployment.checksum.as_str())),
     ];
-    metric("info", "What this node runs.", vec![(labels(info.into_iter().filter_map(|(name, value)| Some((name, value?)))), 1)]);
-    let states = State::ALL.map(|state| (labels([("state", state.word())]), u64::from(state == report.state)));
+    metric(
+        "info",
+        "What this node runs.",
+        vec![(labels(info.into_iter().filter_map(|(name, value)| Some((name, value?)))), 1.0)],
+    );
+    let states = State::ALL.map(|state| (labels([("state", state.word())]), f64::from(state == report.state)));
     metric("state", "In which state the first-boot agent ended.", states.to_vec());
-    metric("faults", "What is not as it should be.", vec![(String::new(), report.faults.len() as u64)]);
+    metric("faults", "What is not as it should be.", vec![(String::new(), report.faults.len() as f64)]);
     let steps = report.steps.iter().map(|step| {
-        let done = u64::from(step.state == StepState::Done);
+        let done = f64::from(step.state == StepState::Done);
         (labels([("step", step.name.as_str()), ("state", step.state.word())]), done)
     });
     metric("step_done", "Whether what differed is done.", steps.collect());
-    metric("finished_timestamp_seconds", "When the agent was done.", vec![(String::new(), report.finished)]);
+    let figures = report
+        .figures
+        .iter()
+        .map(|figure| (labels([("name", figure.name.as_str()), ("unit", figure.unit.as_str())]), figure.value));
+    metric("figure", "What was measured on this node.", figures.collect());
+    let passed =
+        report.figures.iter().filter_map(|figure| Some((labels([("name", figure.name.as_str())]), f64::from(figure.passed?))));
+    metric("figure_passed", "Whether a figure is inside of its thresholds.", passed.collect());
+    metric("finished_timestamp_seconds", "When the agent was done.", vec![(String::new(), report.finished as f64)]);
     text
 }
 
@@ -69,6 +81,20 @@ mod tests {
         );
         assert!(text.contains("\nbasalt_firstboot_state{state=\"configured\"} 1\n"), "{text}");
         assert!(text.contains("\nbasalt_firstboot_state{state=\"degraded\"} 0\n"), "{text}");
-        assert!(!text.contains("step_done"), "nothing differed: {text}");
+        assert!(!text.contains("step_done") && !text.contains("_figure"), "nothing differed, nothing was measured: {text}");
+    }
+
+    #[test]
+    fn figures_have_a_row_each() {
+        let report = Report::from_json(include_bytes!("../contract/fixtures/report-1-figures.json")).unwrap();
+        let text = text(&report);
+        for row in [
+            "basalt_firstboot_figure{name=\"disk-write\",unit=\"MB/s\"} 12.5",
+            "basalt_firstboot_figure{name=\"memory\",unit=\"MB/s\"} 9000",
+            "basalt_firstboot_figure_passed{name=\"disk-write\"} 0",
+        ] {
+            assert!(text.lines().any(|line| line == row), "{row}: {text}");
+        }
+        assert!(!text.contains("figure_passed{name=\"memory\"}"), "nothing was needed: {text}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use basalt_contract::{Hardware, Holds, Report, Step, StepState};
+use basalt_contract::{Figure, Hardware, Holds, Report, Step, StepState};
 
 use crate::facts::Facts;
 use crate::journal::FAILURES;
@@ -65,11 +65,12 @@ pub fn reason(report: &Report) -> String {
 
 /// One screen: what was found, what holds, what was done, what did not work and what to do.
 pub fn screen(report: &Report) -> String {
-    let Report { image, boot_id, machine_id, deployment, faults, holds, steps, .. } = report.clone();
+    let Report { image, boot_id, machine_id, deployment, faults, holds, figures, steps, .. } = report.clone();
     let facts = Facts { image, boot_id, machine_id, deployment, ..Facts::default() };
     let mut text = format!("{:<11} {}\n{:<11} {}\n{}", "State", report.state, "Agent", report.agent_version, of_facts(&facts));
     let rows = holds.into_iter().map(|Holds { subject, what }| format!("{subject:<20} {what}"));
     paragraph(&mut text, "Holds", rows);
+    paragraph(&mut text, "Figures", figures.iter().map(figure));
     paragraph(&mut text, "Steps", steps.iter().map(step));
     for fault in faults {
         let _ = writeln!(text, "\n{fault}");
@@ -95,6 +96,16 @@ pub fn step(step: &Step) -> String {
         );
     }
     line
+}
+
+/// What a figure is, in a line.
+pub fn figure(figure: &Figure) -> String {
+    let word = match figure.passed {
+        Some(true) => "good",
+        Some(false) => "BAD",
+        None => "told",
+    };
+    format!("{:<20} {word:<8} {}", figure.name, figure.words())
 }
 
 /// Lines under one word.
@@ -162,6 +173,7 @@ mod tests {
     }
 
     const CONFIGURED: &str = include_str!("../contract/fixtures/report-1.json");
+    const FIGURES: &str = include_str!("../contract/fixtures/report-1-figures.json");
     const DEGRADED: &str = include_str!("../contract/fixtures/report-1-degraded.json");
 
     #[test]
@@ -198,8 +210,11 @@ mod tests {
         let mut more = report(CONFIGURED);
         more.holds = vec![Holds { subject: "labels".to_owned(), what: "2 labels".to_owned() }];
         more.steps = vec![a_step(9)];
+        more.figures = report(FIGURES).figures;
         let wanted = "
 Holds       labels               2 labels
+Figures     disk-write           BAD      12.5 MB/s, needed at least 500
+            memory               told     9000 MB/s
 Steps       tuned/profile        FAILED   the profile a, now b: no such profile (tried 1 of 3 times, and again soon)
 ";
         assert!(screen(&more).ends_with(wanted), "{}", screen(&more));

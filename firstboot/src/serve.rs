@@ -111,15 +111,15 @@ impl Agent<'_> {
         if !self.state.idle() || self.reading.is_some() {
             return drop(answer.send(Err(Refusal::Busy)));
         }
-        if let Wish::Apply { retry } = wish {
+        if let Wish::Apply(also) = wish {
             self.wake = None;
-            self.happens(Event::Asked { at: outside.clock.now(), retry }).await;
+            self.happens(Event::Asked { at: outside.clock.now(), also }).await;
             return drop(answer.send(Ok(String::new())));
         }
         self.reading = Some(Box::pin(async move {
             let facts = facts::collect(outside.files.as_ref());
             let text = match wish {
-                Wish::Apply { .. } => Ok(String::new()),
+                Wish::Apply(_) => Ok(String::new()),
                 Wish::Plan => serde_json::to_string(&apply::plan(outside, &facts).await).map_err(|error| error.to_string()),
                 Wish::Verify => serde_json::to_string(&apply::verify(outside, &facts).await).map_err(|error| error.to_string()),
                 Wish::Export => export::export(outside, &facts).await,
@@ -162,11 +162,8 @@ impl Agent<'_> {
             Effect::Complete => self.put(COMPLETE, "success\n"),
             Effect::Warn(Fault { subject, what, next_step }) => outside.console.warn(&format!("{subject}: {what}; {next_step}")),
             Effect::Wake(pause) => self.wake = Some(Instant::now() + pause),
-            Effect::Forgive => {
-                if let Err(why) = apply::retry(outside) {
-                    outside.console.warn(&why);
-                }
-            }
+            Effect::Forgive => self.forgotten(apply::retry(outside)),
+            Effect::Forget => self.forgotten(apply::accept(outside)),
             Effect::Collect => return Some(Event::Collected(Box::new(facts::collect(outside.files.as_ref())))),
             Effect::Reboot => {
                 let Err(error) = outside.units.reboot().await else { return None };
@@ -194,6 +191,12 @@ impl Agent<'_> {
     fn put(&self, path: &str, text: &str) {
         if let Err(error) = self.outside.files.replace(path, text.as_bytes()) {
             self.outside.console.warn(&error.to_string());
+        }
+    }
+
+    fn forgotten(&self, result: Result<(), String>) {
+        if let Err(why) = result {
+            self.outside.console.warn(&why);
         }
     }
 

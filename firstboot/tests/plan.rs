@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use basalt_contract::{Step, StepState};
-use basalt_firstboot::apply::{Applied, apply, plan, retry, verify};
+use basalt_firstboot::apply::{Applied, accept, apply, plan, retry, verify};
 use basalt_firstboot::export::export;
 use basalt_firstboot::facts;
 use basalt_firstboot::plan::{Effect, Plan};
@@ -25,6 +25,13 @@ system-reserved = { memory = "1Gi", hugepages-2Mi = "4Mi" }
 [[kubelet.reserved-memory]]
 numa-node = 0
 limits = { memory = "1124Mi", hugepages-2Mi = "4Mi" }
+[[acceptance]]
+name = "memory"
+ready = "memory"
+[[acceptance]]
+name = "net"
+ready = "network"
+server = "192.0.2.1"
 "#;
 
 /// A node with this desired state, in which all that every node has can be read.
@@ -102,14 +109,15 @@ fn every_subject_says_what_differs_and_once_it_is_done_nothing_does() {
                 vec![":5:22", ":4:8"]
             ),
             ("tuned/profile".into(), "the profile basalt-gpu-training, now basalt-node", vec![":2:17"]),
+            ("acceptance/run".into(), "an acceptance run: memory, net", vec![":16:8", ":19:8"]),
         ]
     );
     assert_eq!(node.changes(), [""; 0], "a plan changes nothing");
 
-    assert_eq!(verified(&node).faults.len(), 4, "a subject each");
+    assert_eq!(verified(&node).faults.len(), 5, "a subject each");
 
     let done = applied(&node);
-    assert!(done.faults.is_empty() && done.steps.len() == 4, "{done:?}");
+    assert!(done.faults.is_empty() && done.steps.len() == 5, "{done:?}");
     assert!(done.steps.iter().all(|step| step.state == StepState::Done && step.attempts == 0), "{done:?}");
     let holds: Vec<_> = done.holds.iter().map(|holds| (holds.subject.as_str(), holds.what.as_str())).collect();
     assert_eq!(
@@ -119,9 +127,10 @@ fn every_subject_says_what_differs_and_once_it_is_done_nothing_does() {
             ("kubelet", "the kubelet's configuration in /etc/kubernetes/kubelet.conf.d/50-basalt.conf"),
             ("labels", "2 labels in /etc/kubernetes/node-feature-discovery/features.d/basalt"),
             ("tuned", "the profile basalt-gpu-training, verified by tuned"),
+            ("acceptance", "memory: 1000.5 MB/s; net: 1000.5 bit/s"),
         ]
     );
-    assert_eq!(verified(&node), Applied { holds: done.holds, ..Applied::default() });
+    assert_eq!(verified(&node), Applied { holds: done.holds, figures: done.figures, ..Applied::default() });
     assert_eq!(planned(&node), Plan::default());
     assert!(nothing(&applied(&node)));
     let features = node.text("/etc/kubernetes/node-feature-discovery/features.d/basalt").unwrap();
@@ -147,7 +156,13 @@ fn every_subject_says_what_differs_and_once_it_is_done_nothing_does() {
     node.write(DESIRED, "");
     let plan = planned(&node);
     let effects: Vec<_> = plan.actions.iter().flat_map(|action| &action.effects).collect();
-    assert!(matches!(effects.as_slice(), [Effect::Remove { .. }, Effect::Remove { .. }]), "{effects:?}");
+    assert!(
+        matches!(
+            effects.as_slice(),
+            [Effect::Remove { .. }, Effect::Remove { .. }, Effect::Remove { .. }, Effect::Remove { .. }]
+        ),
+        "{effects:?}"
+    );
     assert_eq!(applied(&node).faults, []);
     assert_eq!(planned(&node), Plan::default());
 }
@@ -175,6 +190,7 @@ fn what_somebody_else_owns_is_left_alone_and_named() {
             ("kubelet/drop-in", left(kubelet).0, left(kubelet).1),
             ("labels/features", StepState::Done, String::new()),
             ("tuned/profile", left(tuned).0, left(tuned).1),
+            ("acceptance/run", StepState::Done, String::new()),
         ]
     );
     assert!(done.faults.is_empty() && !done.again, "{done:?}");
@@ -280,6 +296,97 @@ fn kernel_arguments_take_one_reboot_and_are_taken_away_again() {
     node.boot_again(Unsynced::Kept);
     assert_eq!(node.text(COMMAND_LINE).unwrap(), "BOOT_IMAGE=/vmlinuz quiet root=LABEL=root\n");
     assert!(nothing(&applied(&node)));
+}
+
+/// The names of what was measured, and whether it passed.
+fn figures(applied: &Applied) -> Vec<(&str, Option<bool>)> {
+    applied.figures.iter().map(|figure| (figure.name.as_str(), figure.passed)).collect()
+}
+
+#[test]
+fn it_is_measured_once_and_judged_whenever_a_threshold_changes() {
+    let wish = |least: &str| format!("[[acceptance]]\nname = \"disk\"\nready = \"disk-write\"\nat-least = {least}\n");
+    let node = node(&wish("1000.5"));
+    let done = applied(&node);
+    assert_eq!((figures(&done), done.faults.len(), done.holds.len()), (vec![("disk", Some(true))], 0, 1), "{done:?}");
+    assert_eq!(done.holds[0].what, "disk: 1000.5 MB/s, needed at least 1000.5");
+    node.boot_again(Unsynced::Kept);
+    assert!(nothing(&applied(&node)));
+
+    node.write(DESIRED, &wish("1001"));
+    let done = applied(&node);
+    assert_eq!(done.faults[0].to_string().lines().next(), Some("acceptance: disk: 1000.5 MB/s, needed at least 1001"));
+    assert_eq!((figures(&done), done.steps.len(), done.holds.len(), done.again), (vec![("disk", Some(false))], 0, 0, false));
+    assert_eq!(verified(&node).faults, done.faults);
+    assert_eq!(node.measured(), ["disk"], "a threshold is no reason to measure");
+
+    accept(&node.outside()).unwrap();
+    assert_eq!(figures(&applied(&node)), [("disk", Some(false))]);
+    assert_eq!(node.measured(), ["disk", "disk"]);
+    // Another deployment is measured anew.
+    let mounts = |digit: &str| format!("1 1 8:1 /ostree/deploy/a/deploy/{}.0 / rw - ext4 /dev/sda1 rw\n", digit.repeat(64));
+    for (digit, times) in [("a", 3), ("a", 3), ("b", 4)] {
+        node.write("/proc/self/mountinfo", &mounts(digit));
+        applied(&node);
+        assert_eq!(node.measured().len(), times);
+    }
+    node.write(DESIRED, "");
+    assert_eq!(said(&planned(&node))[0].1, "nothing is measured, now there are results of an acceptance run");
+    applied(&node);
+    assert_eq!((node.text("/var/lib/basalt/firstboot/acceptance.json"), applied(&node).figures), (None, vec![]));
+}
+
+#[test]
+fn what_cannot_be_measured_is_tried_three_times_and_the_others_are_told() {
+    let node = node("[[acceptance]]\nname = \"broken\"\ncommand = [\"x\"]\n[[acceptance]]\nname = \"good\"\ncommand = [\"y\"]\n");
+    for attempt in 1..=3 {
+        let done = applied(&node);
+        assert_eq!(
+            (figures(&done), done.again, done.steps[0].attempts),
+            (vec![("good", None)], attempt < 3, attempt),
+            "{done:?}"
+        );
+        let why = "an acceptance run: broken; broken failed: simulated: simulated: a figure is lacking";
+        assert_eq!((done.faults[0].what.as_str(), done.holds.len()), (why, 0));
+    }
+    let done = applied(&node);
+    assert!(done.steps[0].state == StepState::Waiting && node.measured().len() == 6, "{done:?}");
+    accept(&node.outside()).unwrap();
+    assert_eq!(applied(&node).steps[0].state, StepState::Failed);
+    // Whoever is wished no more is asked no more.
+    node.write(DESIRED, "[[acceptance]]\nname = \"good\"\ncommand = [\"y\"]\n");
+    let done = applied(&node);
+    assert_eq!(
+        (done.steps[0].what.as_str(), figures(&done), done.faults.len()),
+        ("less is measured than before", vec![("good", None)], 0)
+    );
+    assert_eq!(node.measured().len(), 8);
+    node.write("/var/lib/basalt/firstboot/acceptance.json", "{}");
+    let done = applied(&node);
+    assert!(done.faults[0].to_string().ends_with("next: run `basalt-firstboot accept`: it is measured anew"), "{done:?}");
+}
+
+#[test]
+fn a_reboot_comes_before_an_acceptance_run() {
+    let node = node(&format!("{ARGUMENTS}[[acceptance]]\nname = \"disk\"\nready = \"disk-write\"\n"));
+    let done = applied(&node);
+    let last = done.steps.last().unwrap();
+    assert_eq!(
+        (last.name.as_str(), last.state, last.reason.as_str()),
+        ("acceptance/run", StepState::Pending, "after the reboot")
+    );
+    assert!(done.reboot && done.faults.is_empty() && node.measured().is_empty(), "{done:?}");
+    node.boot_again(Unsynced::Kept);
+    let done = applied(&node);
+    assert!(!done.reboot && figures(&done) == [("disk", None)] && done.faults.is_empty(), "{done:?}");
+}
+
+#[test]
+fn runs_of_all_files_together_have_an_end() {
+    let wish = |name: &str| format!("[[acceptance]]\nname = \"{name}\"\nready = \"memory\"\ntimeout-s = 1000\n");
+    let node = node(&wish("a"));
+    node.write("/usr/lib/basalt/firstboot.d/10-a.toml", &wish("b"));
+    assert_eq!(planned(&node).faults[0].what, "needed at most 1800 s in all, found 2000 s");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::recipe::names::Verdict;
 #[serde(transparent)]
 pub struct Firstboot(pub Box<Desired>);
 
-/// It has texts, words and whole numbers.
+/// It has texts, words and numbers, and none that is not equal to itself: a check refuses those.
 impl Eq for Firstboot {}
 
 /// By way of TOML, which alone has the places that desired state knows.

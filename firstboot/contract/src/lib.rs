@@ -15,6 +15,7 @@
 
 pub mod desired;
 mod error;
+mod figure;
 pub mod hardware;
 mod image;
 pub mod kernel_arguments;
@@ -28,6 +29,7 @@ mod wire;
 
 pub use desired::Desired;
 pub use error::ContractError;
+pub use figure::Figure;
 pub use hardware::Hardware;
 pub use image::ImageInfo;
 pub use kernel_arguments::KernelArgument;

@@ -4,12 +4,12 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ContractError, Holds, ImageInfo, State, Step, wire};
+use crate::{ContractError, Figure, Holds, ImageInfo, State, Step, wire};
 
 /// What the agent found, did and could not do in one boot; [`names::REPORT_FILE`](crate::names::REPORT_FILE).
 ///
 /// It holds no secret: everybody on the node may read it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// The format of this file: [`Report::FORMAT`].
     pub format: u32,
@@ -29,6 +29,9 @@ pub struct Report {
     /// What is wished and was found to be so, a subject each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub holds: Vec<Holds>,
+    /// What was measured, in the order in which it is wished.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub figures: Vec<Figure>,
     /// What differed, and what became of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<Step>,
@@ -104,6 +107,7 @@ mod tests {
 
     const V1: &str = include_str!("../fixtures/report-1.json");
     const V1_DEGRADED: &str = include_str!("../fixtures/report-1-degraded.json");
+    const V1_FIGURES: &str = include_str!("../fixtures/report-1-figures.json");
 
     #[test]
     fn format_1_stays_readable() {
@@ -117,6 +121,12 @@ mod tests {
         assert_eq!((report.state, report.faults[0].subject.as_str()), (State::Degraded, "image"));
         assert_eq!((report.image.clone(), report.machine_id.clone(), report.deployment.clone()), (None, None, None));
         assert_eq!(report.to_json(), V1_DEGRADED);
+
+        let report = Report::from_json(V1_FIGURES.as_bytes()).unwrap();
+        let figures: Vec<_> = report.figures.iter().map(|figure| (figure.to_string(), figure.passed)).collect();
+        assert_eq!(figures[0], ("disk-write: 12.5 MB/s, needed at least 500".to_owned(), Some(false)));
+        assert_eq!(figures[1], ("memory: 9000 MB/s".to_owned(), None));
+        assert_eq!(report.to_json(), V1_FIGURES);
     }
 
     #[test]

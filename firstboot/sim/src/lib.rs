@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use basalt_firstboot::backend::{
     Answer, Clock, Console, Doing, FileError, Files, Namer, Outside, PeerError, Supervisor, Tuner, Units,
 };
+use serde_json::{Value, json};
 
 /// What becomes of what nobody has told the disk to keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +48,8 @@ struct State {
     boots: u32,
     /// Changes that had an effect, in order.
     changes: Vec<String>,
+    /// What was measured, in order.
+    measured: Vec<String>,
     warnings: Vec<String>,
 }
 
@@ -55,9 +58,15 @@ const STATIC_NAME: &str = "/etc/hostname";
 const ACTIVE_PROFILE: &str = "/etc/tuned/active_profile";
 const BOOT_WISH: &str = "/var/lib/basalt/firstboot/kernel-arguments.json";
 const BOOT_ENTRY: &str = "/boot/loader/entries/ostree-1.conf";
+const TRIALS: &str = "/var/lib/basalt/firstboot/acceptance-wanted.json";
+const MEASURED: &str = "/var/lib/basalt/firstboot/acceptance.json";
 const BOOTED: &str = "/proc/cmdline";
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 const UNNAMED: &str = "localhost";
+/// What everything comes to that is measured.
+const FIGURE: f64 = 1000.5;
+/// It is always the same time.
+const NOW: u64 = 1_800_000_000;
 
 impl State {
     fn alive(&self) -> io::Result<()> {
@@ -166,6 +175,11 @@ impl SimulatedNode {
     /// Paths of what was changed with an effect, in order.
     pub fn changes(&self) -> Vec<String> {
         self.state().changes.clone()
+    }
+
+    /// What was measured, in order.
+    pub fn measured(&self) -> Vec<String> {
+        self.state().measured.clone()
     }
 
     /// What the agent had to warn of.
@@ -295,18 +309,43 @@ impl Tuner for SimulatedNode {
     }
 }
 
-impl Units for SimulatedNode {
-    /// Whatever unit it is, it writes the boot entry that the agent's file asks for; the next boot has it.
-    fn start<'a>(&'a self, unit: &'a str) -> Answer<'a, ()> {
-        let mut state = self.state();
-        let asked = state.files.get(BOOT_WISH).map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default();
+impl State {
+    /// Writes the boot entry that the agent's file asks for; the next boot has it.
+    fn deploy(&mut self) -> Result<(), PeerError> {
+        let asked = self.files.get(BOOT_WISH).map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default();
         let list = asked.split("\"arguments\"").nth(1).unwrap_or_default();
         let words: Vec<_> = list.split('"').skip(1).step_by(2).collect();
         let line = format!("options {}\n", words.join(" "));
-        let done = if words.is_empty() {
-            Err(PeerError::Refused(format!("simulated: {unit} finds no arguments")))
-        } else {
-            state.change(BOOT_ENTRY, Some(line.as_bytes()), true).map_err(|error| refused(&error))
+        if words.is_empty() {
+            return Err(PeerError::Refused("simulated: no arguments".to_owned()));
+        }
+        self.change(BOOT_ENTRY, Some(line.as_bytes()), true).map_err(|error| refused(&error))
+    }
+
+    /// Measures what the agent's file asks for, one after the other: always the same figure, but for what is called `broken`.
+    fn measure(&mut self) -> Result<(), PeerError> {
+        let asked = self.files.get(TRIALS).map(Vec::as_slice).unwrap_or_default();
+        let mut run: Value = serde_json::from_slice(asked).map_err(|error| PeerError::Refused(format!("simulated: {error}")))?;
+        let mut broken = false;
+        for index in 0..run["trials"].as_array().map_or(0, Vec::len) {
+            let trial = &mut run["trials"][index];
+            let fails = trial["name"] == "broken";
+            trial["outcome"] = if fails { json!({"why": "simulated"}) } else { json!({"value": FIGURE, "measured": NOW}) };
+            broken |= fails;
+            self.measured.push(trial["name"].as_str().unwrap_or_default().to_owned());
+            self.change(MEASURED, Some(run.to_string().as_bytes()), true).map_err(|error| refused(&error))?;
+        }
+        if broken { Err(PeerError::Refused("simulated: a figure is lacking".to_owned())) } else { Ok(()) }
+    }
+}
+
+impl Units for SimulatedNode {
+    fn start<'a>(&'a self, unit: &'a str) -> Answer<'a, ()> {
+        let mut state = self.state();
+        let done = match unit {
+            "basalt-kernel-arguments.service" => state.deploy(),
+            "basalt-acceptance.service" => state.measure(),
+            _ => Err(PeerError::Refused(format!("simulated: there is no {unit}"))),
         };
         Box::pin(async { done })
     }
@@ -322,7 +361,7 @@ impl Units for SimulatedNode {
 
 impl Clock for SimulatedNode {
     fn now(&self) -> u64 {
-        1_800_000_000
+        NOW
     }
 }
 

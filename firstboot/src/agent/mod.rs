@@ -40,7 +40,7 @@ pub struct Pass {
 }
 
 /// What the agent is doing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum State {
     /// Nothing yet.
     Idle,
@@ -69,7 +69,7 @@ pub enum State {
 }
 
 /// What a pass ends with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct End {
     /// Which pass.
     pub pass: Pass,
@@ -86,7 +86,7 @@ pub struct End {
 }
 
 /// What happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// The program started, at a time in seconds since 1970; the bus may have failed us.
     Begun {
@@ -116,8 +116,8 @@ pub enum Event {
     Asked {
         /// Now, in seconds since 1970.
         at: u64,
-        /// Whether what failed too often is tried, too.
-        retry: bool,
+        /// What beside that.
+        also: Also,
     },
     /// The pause is over.
     Due {
@@ -128,13 +128,26 @@ pub enum Event {
     Terminate,
 }
 
+/// What somebody asks for beside what differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Also {
+    /// Nothing.
+    Nothing,
+    /// What failed too often.
+    Failed,
+    /// That too, and what was measured.
+    Measured,
+}
+
 /// What to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// Tell the supervisor that we can be asked.
     Ready,
     /// Forget how often actions failed.
     Forgive,
+    /// Forget what was measured, and how often actions failed.
+    Forget,
     /// Find out; answers [`Event::Collected`].
     Collect,
     /// Make the node what it should be; answers [`Event::Progressed`] and at last [`Event::Applied`].
@@ -194,9 +207,13 @@ pub fn next(state: State, event: Event) -> (State, Vec<Effect>) {
             let effects = vec![Effect::WriteReport(Box::new(end.report.clone()))];
             (State::Reporting(end), effects)
         }
-        (State::Settled(end), Event::Asked { at, retry }) => {
-            let forgive = if retry { vec![Effect::Forgive] } else { vec![] };
-            once_more(Pass { number: 0, started: at, ..end.pass }, forgive)
+        (State::Settled(end), Event::Asked { at, also }) => {
+            let first = match also {
+                Also::Nothing => vec![],
+                Also::Failed => vec![Effect::Forgive],
+                Also::Measured => vec![Effect::Forget],
+            };
+            once_more(Pass { number: 0, started: at, ..end.pass }, first)
         }
         (State::Settled(end), Event::Due { at }) if end.pause.is_some() => {
             once_more(Pass { number: end.pass.number + 1, started: at, ..end.pass }, vec![])
@@ -232,6 +249,7 @@ fn conclude(pass: Pass, facts: Facts, progress: Progress, applied: Applied, at: 
         machine_id: facts.machine_id.clone(),
         deployment: facts.deployment.clone(),
         holds: applied.holds,
+        figures: applied.figures,
         steps: steps.clone(),
         next_attempt,
         agent_version: VERSION.to_owned(),

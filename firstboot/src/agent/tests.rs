@@ -2,7 +2,7 @@
 
 use basalt_contract::{Fault, Report, State as Word, Step, StepState};
 
-use super::{Effect, Event, PAUSES, Published, State, next};
+use super::{Also, Effect, Event, PAUSES, Published, State, next};
 use crate::apply::{Applied, Progress};
 use crate::facts::Facts;
 
@@ -15,6 +15,7 @@ fn words(effects: &[Effect]) -> Vec<&'static str> {
     let word = |effect: &Effect| match effect {
         Effect::Ready => "ready",
         Effect::Forgive => "forgive",
+        Effect::Forget => "forget",
         Effect::Collect => "collect",
         Effect::Apply(_) => "apply",
         Effect::WriteReport(_) => "write",
@@ -50,8 +51,8 @@ fn applied(faults: Vec<Fault>, again: bool) -> Event {
     Event::Applied { at: 12, applied: Box::new(Applied { faults, again, steps, ..Applied::default() }) }
 }
 
-fn asked(retry: bool) -> Event {
-    Event::Asked { at: 20, retry }
+fn asked(also: Also) -> Event {
+    Event::Asked { at: 20, also }
 }
 
 /// The state after these events, and all effects.
@@ -76,7 +77,7 @@ fn every_way_through() {
     let ended = |end: Event, more: &[Event]| [&first_pass(end)[..], more].concat();
     let first = ["ready", "collect", "apply", "write"];
     // events, effects behind those of every first pass, last word
-    let cases: [(Vec<Event>, &[&str], Option<Word>); 10] = [
+    let cases: [(Vec<Event>, &[&str], Option<Word>); 11] = [
         (vec![begun(None), collected(vec![]), good()], &[], None),
         (ended(good(), &[]), &["announce", "complete"], Some(Word::Configured)),
         (
@@ -97,8 +98,9 @@ fn every_way_through() {
             &["warn", "announce", "wake", "collect", "apply", "write", "announce", "complete"],
             Some(Word::Configured),
         ),
-        (ended(good(), &[asked(false)]), &["announce", "complete", "collect"], Some(Word::Applying)),
-        (ended(good(), &[asked(true), Terminate]), &["announce", "complete", "forgive", "collect", "stopping"], None),
+        (ended(good(), &[asked(Also::Nothing)]), &["announce", "complete", "collect"], Some(Word::Applying)),
+        (ended(good(), &[asked(Also::Failed), Terminate]), &["announce", "complete", "forgive", "collect", "stopping"], None),
+        (ended(good(), &[asked(Also::Measured)]), &["announce", "complete", "forget", "collect"], Some(Word::Applying)),
     ];
     for (events, wanted, word) in cases {
         let (state, effects) = after(&events);
@@ -135,7 +137,7 @@ fn it_is_tried_again_twice_and_then_when_somebody_asks() {
     let State::Settled(end) = &state else { panic!() };
     assert_eq!((end.report.next_attempt, end.report.steps[0].next_attempt), (None, None));
     assert_eq!(next(state.clone(), Event::Due { at: 60 }), (state, vec![]));
-    events.extend([asked(true), collected(vec![]), bad(), Event::ReportWritten]);
+    events.extend([asked(Also::Failed), collected(vec![]), bad(), Event::ReportWritten]);
     assert_eq!(words(&after(&events).1).last(), Some(&"wake"), "who asks begins anew");
 }
 
@@ -165,7 +167,10 @@ fn the_report_has_times_and_all_faults_in_order() {
 /// Every state, by a way to it.
 fn states() -> Vec<State> {
     let all = first_pass(applied(vec![], false));
-    (0..=all.len()).map(|length| after(&all[..length]).0).chain([after(&[&all[..], &[asked(false)]].concat()).0]).collect()
+    (0..=all.len())
+        .map(|length| after(&all[..length]).0)
+        .chain([after(&[&all[..], &[asked(Also::Nothing)]].concat()).0])
+        .collect()
 }
 
 #[test]
@@ -173,7 +178,7 @@ fn every_state_can_be_ended_and_nothing_follows_the_end() {
     for state in states() {
         assert_eq!(next(state, Event::Terminate), (State::Stopped, vec![Effect::Stopping]));
     }
-    for event in [begun(None), collected(vec![]), Event::ReportWritten, asked(true), Event::Terminate] {
+    for event in [begun(None), collected(vec![]), Event::ReportWritten, asked(Also::Failed), Event::Terminate] {
         assert_eq!(next(State::Stopped, event), (State::Stopped, vec![]));
     }
 }
@@ -197,7 +202,7 @@ fn an_event_out_of_turn_changes_nothing() {
         applied(vec![], false),
         Event::ReportWritten,
         Event::ReportFailed(fault("report")),
-        asked(false),
+        asked(Also::Nothing),
         Event::Due { at: 50 },
         Event::RebootFailed(fault("reboot")),
     ];

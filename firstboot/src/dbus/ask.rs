@@ -11,6 +11,7 @@ use zbus::{Connection, MatchRule, MessageStream, OwnedVariant, fdo, message};
 
 use super::PATIENCE;
 use super::object::Row;
+use crate::agent::Also;
 
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 
@@ -78,12 +79,16 @@ impl Reader {
 /// polkit may ask somebody for a password before the agent answers.
 const CONSENT: Duration = Duration::from_secs(150);
 
-/// Asks the running agent to make the node what it should be; with `retry` also what failed too often. `false`: there is no agent.
+/// Asks the running agent to make the node what it should be, and for what else. `false`: there is no agent.
 ///
 /// # Errors
 /// When it refuses, in its words, or does not answer.
-pub async fn apply(retry: bool) -> Result<bool, String> {
-    let method = if retry { "Retry" } else { "Apply" };
+pub async fn apply(also: Also) -> Result<bool, String> {
+    let method = match also {
+        Also::Nothing => "Apply",
+        Also::Failed => "Retry",
+        Also::Measured => "Accept",
+    };
     let Ok(connection) = Builder::system().method_timeout(CONSENT).build().await else { return Ok(false) };
     let call = connection.call_method(Some(names::BUS_NAME), names::OBJECT_PATH, Some(names::INTERFACE), method, &());
     match call.await.map_err(fdo::Error::from) {

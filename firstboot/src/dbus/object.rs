@@ -6,7 +6,7 @@ use zbus::{Connection, fdo, interface};
 
 use super::authority;
 use crate::VERSION;
-use crate::agent::Published;
+use crate::agent::{Also, Published};
 
 /// Somebody wants something, and waits.
 pub struct Request {
@@ -20,10 +20,7 @@ pub struct Request {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wish {
     /// That the node is made what it should be; answered with nothing as soon as it begins.
-    Apply {
-        /// Also what failed too often.
-        retry: bool,
-    },
+    Apply(Also),
     /// What differs, as JSON.
     Plan,
     /// What holds and what does not, as JSON.
@@ -80,13 +77,19 @@ impl FirstBoot {
     /// polkit's action: org.basalt.FirstBoot1.apply.
     async fn apply(&self, #[zbus(header)] header: Header<'_>, #[zbus(connection)] connection: &Connection) -> fdo::Result<()> {
         authority::check(connection, &header, authority::APPLY).await?;
-        self.ask(Wish::Apply { retry: false }).await.map(drop)
+        self.ask(Wish::Apply(Also::Nothing)).await.map(drop)
     }
 
     /// The same, and what failed too often is tried, too. polkit's action: org.basalt.FirstBoot1.apply.
     async fn retry(&self, #[zbus(header)] header: Header<'_>, #[zbus(connection)] connection: &Connection) -> fdo::Result<()> {
         authority::check(connection, &header, authority::APPLY).await?;
-        self.ask(Wish::Apply { retry: true }).await.map(drop)
+        self.ask(Wish::Apply(Also::Failed)).await.map(drop)
+    }
+
+    /// The same, and what was measured on the node is measured again. polkit's action: org.basalt.FirstBoot1.apply.
+    async fn accept(&self, #[zbus(header)] header: Header<'_>, #[zbus(connection)] connection: &Connection) -> fdo::Result<()> {
+        authority::check(connection, &header, authority::APPLY).await?;
+        self.ask(Wish::Apply(Also::Measured)).await.map(drop)
     }
 
     /// What differs now between the node and its desired state, as JSON. Changes nothing.

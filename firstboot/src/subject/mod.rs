@@ -4,6 +4,7 @@
 //! with the goal and says what differs; who does it, remembers it and looks again knows no subject by name. When nothing differs any
 //! more, the subject verifies: it asks whoever did the work whether it is so.
 
+mod acceptance;
 mod identity;
 mod interfaces;
 mod kernel;
@@ -15,7 +16,7 @@ mod tuned;
 
 use std::pin::Pin;
 
-use basalt_contract::{Desired, Fault};
+use basalt_contract::{Desired, Fault, Figure};
 
 pub use self::kernel::Wanted;
 use crate::backend::{FileError, Files, Outside};
@@ -24,8 +25,9 @@ use crate::facts::Facts;
 use crate::owners;
 use crate::plan::{Action, Effect, Left, Plan};
 
-/// All of them, in the order in which they are done. tuned starts late in a boot: what waits for a reboot does not wait for tuned first.
-pub const SUBJECTS: [&dyn Subject; 8] = [
+/// All of them, in the order in which they are done. tuned starts late in a boot: what waits for a reboot does not wait for tuned first. What is
+/// measured is a node of which all else is done.
+pub const SUBJECTS: [&dyn Subject; 9] = [
     &identity::Identity,
     &interfaces::Interfaces,
     &ssh_keys::SshKeys,
@@ -34,6 +36,7 @@ pub const SUBJECTS: [&dyn Subject; 8] = [
     &labels::Labels,
     &kernel::Kernel,
     &tuned::Tuned,
+    &acceptance::Acceptance,
 ];
 
 /// A node and what it should be.
@@ -55,11 +58,19 @@ pub type Told<'a, T> = Pin<Box<dyn Future<Output = Result<T, Fault>> + 'a>>;
 pub trait Subject: Sync {
     /// One word.
     fn name(&self) -> &'static str;
+    /// Whether what it does is for the node as it stays: then a reboot that others take comes first.
+    fn after_reboot(&self) -> bool {
+        false
+    }
     /// What differs between the node and its goal; changes nothing.
     fn differences<'a>(&'a self, node: &'a Node<'a>) -> Told<'a, Vec<Action>>;
     /// What is so, as desired state. As it stands here: desired state has no word for it.
     fn export<'a>(&'a self, _: &'a Node<'a>) -> Told<'a, Desired> {
         Box::pin(async { Ok(Desired::default()) })
+    }
+    /// What was measured, as far as it was. A figure outside of its thresholds is a fault. As it stands here: nothing is. Changes nothing.
+    fn figures<'a>(&'a self, _: &'a Node<'a>) -> Told<'a, Vec<Figure>> {
+        Box::pin(async { Ok(vec![]) })
     }
     /// What holds, in words, where nothing differs; `None`: nobody wishes anything. Changes nothing.
     fn verify<'a>(&'a self, node: &'a Node<'a>) -> Told<'a, Option<String>>;

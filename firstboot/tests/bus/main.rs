@@ -89,7 +89,7 @@ fn nobody_can_change_or_take_anything() {
     assert!(stderr.contains("another agent has org.basalt.FirstBoot1 on the bus"), "{stderr}");
 
     if node::is_root() {
-        for method in ["Apply", "Retry"] {
+        for method in ["Apply", "Retry", "Accept"] {
             let call = ["call", names::BUS_NAME, names::OBJECT_PATH, names::INTERFACE, method];
             let error = node.busctl(Who::Nobody, &call).unwrap_err();
             assert!(error.contains("Access denied"), "nobody is there who could allow it: {error}");

@@ -21,6 +21,7 @@ fn cli_the_agents_metrics_are_those_of_prometheus() -> Result<()> {
     let (what, reason) = ("x".to_owned(), "y".to_owned());
     let name = "odd\"\\name".to_owned();
     report.steps = vec![Step { name, what, state: StepState::Failed, reason, attempts: 1, next_attempt: None, since: 1 }];
+    report.figures = Report::from_json(include_bytes!("../../../firstboot/contract/fixtures/report-1-figures.json"))?.figures;
     let file = scratch.write(metrics::NAME, metrics::text(&report))?;
     let read = run_program(&venv(&[PARSER])?.join("python"), &["-c", READ, &file.display().to_string()])?;
     for line in [
@@ -28,6 +29,8 @@ fn cli_the_agents_metrics_are_those_of_prometheus() -> Result<()> {
         "gauge basalt_firstboot_state [('state', 'degraded')] 0",
         "gauge basalt_firstboot_faults [] 0",
         "gauge basalt_firstboot_step_done [('state', 'failed'), ('step', 'odd\"\\\\name')] 0",
+        "gauge basalt_firstboot_figure [('name', 'disk-write'), ('unit', 'MB/s')] 12.5",
+        "gauge basalt_firstboot_figure_passed [('name', 'disk-write')] 0",
         "gauge basalt_firstboot_finished_timestamp_seconds [] 1780000101",
     ] {
         ensure!(read.lines().any(|found| found == line), "{line}:\n{read}");

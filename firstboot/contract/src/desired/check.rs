@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Count, Desired, HostName, Interface, Kubelet, Match, MemoryManagerPolicy, PciMatch, ReservedMemory};
+use super::{Count, Desired, HostName, Interface, Kubelet, Match, MemoryManagerPolicy, PciMatch, ReservedMemory, acceptance};
 use crate::hardware::DMI;
 use crate::kernel_arguments::{self, Contradictions, Declaration, Source};
 use crate::placed::shape::nearest;
@@ -17,7 +17,7 @@ const OPEN: [&str; 2] = ["feature.node.kubernetes.io", "profile.node.kubernetes.
 
 /// Notes all that can never work.
 pub fn check(desired: &Desired, sources: &Sources, findings: &mut Findings) {
-    let Desired { identity, tuned, kernel, kubelet, labels, when } = desired;
+    let Desired { identity, tuned, kernel, kubelet, labels, acceptance, when } = desired;
     if let Some(name) = &identity.host_name {
         note(findings, "identity.host-name", name, |text| HostName::parse(text).map(drop));
     }
@@ -31,6 +31,7 @@ pub fn check(desired: &Desired, sources: &Sources, findings: &mut Findings) {
     agree(&kernel.arguments, sources, findings);
     check_kubelet(kubelet, findings);
     check_labels(labels, findings);
+    acceptance::check(acceptance, findings);
     for when in when {
         check_match(&when.machines, when.name.place, findings);
         if when.set == Desired::default() {
@@ -40,7 +41,7 @@ pub fn check(desired: &Desired, sources: &Sources, findings: &mut Findings) {
     }
 }
 
-fn note(findings: &mut Findings, key: &str, text: &Placed<String>, mut rule: impl FnMut(&str) -> Result<(), String>) {
+pub(super) fn note(findings: &mut Findings, key: &str, text: &Placed<String>, mut rule: impl FnMut(&str) -> Result<(), String>) {
     if let Err(why) = rule(text) {
         findings.add(text.place, format!("{key}: {why}"));
     }

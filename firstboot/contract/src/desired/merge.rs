@@ -1,12 +1,12 @@
 //! One desired state of two: see the [module above](super) for the rule.
 
-use super::{Desired, Identity, Kernel, Kubelet, Tuning};
+use super::{Acceptance, Desired, Identity, Kernel, Kubelet, Tuning};
 
 impl Desired {
     /// `above` over `self`. What is different on some machines stays apart, in order.
     #[must_use]
     pub fn under(self, above: Self) -> Self {
-        let Self { mut identity, tuned, kernel, mut kubelet, mut labels, mut when } = self;
+        let Self { mut identity, tuned, kernel, mut kubelet, mut labels, acceptance, mut when } = self;
         labels.extend(above.labels);
         identity.interfaces.extend(above.identity.interfaces);
         kubelet.system_reserved.extend(above.kubelet.system_reserved);
@@ -25,6 +25,7 @@ impl Desired {
                 reserved_memory: append(kubelet.reserved_memory, above.kubelet.reserved_memory),
             },
             labels,
+            acceptance: replace(acceptance, above.acceptance),
             when,
         }
     }
@@ -32,5 +33,16 @@ impl Desired {
 
 fn append<T>(mut below: Vec<T>, above: Vec<T>) -> Vec<T> {
     below.extend(above);
+    below
+}
+
+/// One of a name takes the place of the one that had it.
+fn replace(mut below: Vec<Acceptance>, above: Vec<Acceptance>) -> Vec<Acceptance> {
+    for one in above {
+        match below.iter_mut().find(|known| known.name == one.name) {
+            Some(known) => *known = one,
+            None => below.push(one),
+        }
+    }
     below
 }

@@ -6,11 +6,12 @@
 //!
 //! One file serves a mixed fleet: a `[[when]]` holds for the machines that it matches, and says what is different there. The rule of
 //! merging: of two values for one key the later source's wins, lists append, and in a file a later `[[when]]` comes after an earlier
-//! one and after the file's own values.
+//! one and after the file's own values. What has a name in a list is replaced by what has that name in a later source.
 //!
 //! To add a key: a field with its comment here, a line in `merge`, its rule in `check`, and
 //! `basalt schema desired-state > firstboot/contract/desired.schema.json`.
 
+mod acceptance;
 mod check;
 mod choose;
 mod host_name;
@@ -26,6 +27,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use acceptance::{Acceptance, Ready};
 pub use check::check;
 pub use choose::{Chosen, Verdict, choose};
 pub use host_name::HostName;
@@ -69,6 +71,9 @@ pub struct Desired {
     /// Labels that node feature discovery gives the node: `name` becomes `feature.node.kubernetes.io/name`, `domain/name` stays.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, Placed<String>>,
+    /// What is measured on the node, once for each image, and what it should come to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub acceptance: Vec<Acceptance>,
     /// What is different on some machines, in this order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub when: Vec<When>,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Desired, SCHEMA, Verdict, check, choose, read};
+use super::{Acceptance, Desired, SCHEMA, Verdict, check, choose, read};
 use crate::hardware::{Hardware, PciDevice};
 use crate::placed::{Findings, Sources};
 
@@ -16,6 +16,19 @@ arguments = ["iommu=pt"]
 [labels]
 "example.org/site" = "hall-3"
 tier = "standard"
+
+[[acceptance]]
+name = "disk"
+ready = "disk-write"
+at-least = 500
+
+[[acceptance]]
+name = "net"
+command = ["iperf3", "--json", "--client", "192.0.2.1"]
+figure = "/end/sum_received/bits_per_second"
+unit = "bit/s"
+at-most = 1.5e11
+timeout-s = 20
 
 [[when]]
 name = "eight H100"
@@ -31,6 +44,7 @@ match = { dmi = { product_name = "*standard pc*" }, memory-mib = { at-most = 409
 [when.set]
 identity.host-name = "small-{mac}"
 kubelet = { reserved-cpus = "0", cpu-manager-policy = "static", taints = ["example.org/small=yes:NoSchedule"] }
+acceptance = [{ name = "disk", ready = "disk-write", at-least = 5.5 }, { name = "memory", ready = "memory" }]
 "#;
 
 fn parsed(text: &str) -> (Desired, Vec<String>) {
@@ -57,23 +71,45 @@ fn one_file_serves_a_mixed_fleet() {
     assert_eq!(problems, [""; 0]);
     let chosen = |product: &str, gpus| choose([desired.clone()], &machine(product, gpus));
     let of = |product: &str, gpus| {
-        let Desired { identity, tuned, kernel, kubelet, labels, when } = chosen(product, gpus).desired;
+        let Desired { identity, tuned, kernel, kubelet, labels, acceptance, when } = chosen(product, gpus).desired;
         assert_eq!(when, []);
         let words: Vec<_> = kernel.arguments.into_iter().map(|argument| argument.value).collect();
+        let least = |one: &Acceptance| one.at_least.as_ref().map(|least| least.value);
+        let measured = acceptance.iter().map(|one| (one.name.value.clone(), least(one), one.limit_s()));
         (
             identity.host_name.unwrap().value,
             tuned.profile.map(|profile| profile.value),
             words.join(" "),
             kubelet.reserved_cpus.map(|cpus| cpus.value),
             labels["tier"].value.clone(),
+            measured.collect::<Vec<_>>(),
         )
     };
     let text = |text: &str| text.to_owned();
+    let (disk, net) = (|least| (text("disk"), Some(least), 60), (text("net"), None, 20));
     assert_eq!(
         of("DGX H100", 8),
-        (text("gpu-{serial}"), Some(text("basalt-gpu-training")), text("iommu=pt pci=realloc=off"), None, text("training"))
+        (
+            text("gpu-{serial}"),
+            Some(text("basalt-gpu-training")),
+            text("iommu=pt pci=realloc=off"),
+            None,
+            text("training"),
+            vec![disk(500.0), net.clone()]
+        )
     );
-    assert_eq!(of("QEMU Standard PC (Q35)", 0), (text("small-{mac}"), None, text("iommu=pt"), Some(text("0")), text("standard")));
+    assert_eq!(
+        of("QEMU Standard PC (Q35)", 0),
+        (
+            text("small-{mac}"),
+            None,
+            text("iommu=pt"),
+            Some(text("0")),
+            text("standard"),
+            vec![disk(5.5), net, (text("memory"), None, 60)]
+        ),
+        "what has a name is replaced where it stood"
+    );
     let asked = chosen("DGX", 7).asked;
     let answers: Vec<_> = asked.iter().map(|(_, name, verdict)| (name.as_str(), verdict.clone())).collect();
     assert_eq!(answers[0], ("eight H100", Verdict::Differs("needed at least 8 devices 10de:2330, found 7".into())));
@@ -166,6 +202,45 @@ fn every_mistake_is_told_with_its_place() {
         let (_, problems) = parsed(text);
         assert!(problems.len() == 1 && problems[0].starts_with(problem), "{text}: {problems:#?}");
     }
+}
+
+#[test]
+fn what_cannot_be_measured_is_told_with_its_place() {
+    let ready = "name = \"a\"\nready = \"memory\"\n";
+    let command = |more: &str| format!("name = \"a\"\ncommand = [\"x\"]\n{more}");
+    for (text, problem) in [
+        ("name = \"a b\"\nready = \"memory\"\n".to_owned(), "2:8: acceptance.name: needed 1 to 32 letters, digits"),
+        (format!("{ready}[[acceptance]]\n{ready}"), "5:8: acceptance.name: there is another \"a\" in this list"),
+        ("ready = \"memory\"\n".into(), "1:1: acceptance[1]: key \"name\" is missing"),
+        (command("ready = \"disk\"\n"), "4:9: acceptance[1].ready: needed \"disk-write\" or \"disk-read\""),
+        ("name = \"a\"\n".into(), "2:8: acceptance \"a\": needed ready or command, found neither"),
+        ("name = \"a\"\ncommand = []\n".into(), "2:8: acceptance \"a\": needed ready or command, found neither"),
+        (format!("{ready}command = [\"x\"]\n"), "3:9: acceptance \"a\": needed ready or command, found both"),
+        ("name = \"a\"\ncommand = [\"\"]\n".into(), "3:12: acceptance \"a\": command: needed a program, found \"\""),
+        ("name = \"a\"\ncommand = [\"x\", \"\\u0000\"]\n".into(), "3:17: acceptance \"a\": command: needed text without a NUL"),
+        (format!("{ready}unit = \"s\"\n"), "4:8: acceptance \"a\": unit is for a command"),
+        (format!("{ready}server = \"s\"\n"), "4:10: acceptance \"a\": server is for ready = \"network\""),
+        (command("server = \"s\"\n"), "4:10: acceptance \"a\": server is for ready = \"network\""),
+        ("name = \"a\"\nready = \"network\"\n".into(), "3:9: acceptance \"a\": key \"server\" is missing"),
+        (
+            "name = \"a\"\nready = \"network\"\nserver = \"--help\"\n".into(),
+            "4:10: acceptance.server: needed a host name or an address",
+        ),
+        (command("figure = \"end\"\n"), "4:10: acceptance.figure: needed a JSON pointer like"),
+        (command("figure = \"/a~2\"\n"), "4:10: acceptance.figure: needed a JSON pointer like"),
+        (command("unit = \"MB per s\"\n"), "4:8: acceptance.unit: needed one word"),
+        (command("at-least = nan\n"), "4:12: acceptance.at-least: needed a number, found NaN"),
+        (command("at-most = -inf\n"), "4:11: acceptance.at-most: needed a number, found -inf"),
+        (command("at-most = \"1\"\n"), "4:11: acceptance[1].at-most: needed a number, found text"),
+        (command("at-least = 2\nat-most = 1.5\n"), "5:11: acceptance.at-most: at least 2 and at most 1.5 is no number"),
+        (command("timeout-s = 0\n"), "4:13: acceptance.timeout-s: needed at least 1, found 0"),
+        (command("timeout-s = 1801\n"), "2:8: acceptance: needed at most 1800 s in all, found 1801 s"),
+    ] {
+        let (_, problems) = parsed(&format!("[[acceptance]]\n{text}"));
+        assert!(problems.len() == 1 && problems[0].starts_with(&format!("a.toml:{problem}")), "{text}: {problems:#?}");
+    }
+    let (_, problems) = parsed(&format!("[[acceptance]]\n{}", command("figure = \"\"\nat-least = 1\nat-most = 1\n")));
+    assert_eq!(problems, [""; 0]);
 }
 
 #[test]

@@ -94,6 +94,7 @@ impl<'a> Fitter<'a> {
                 self.number(path, schema, place, parsed).then_some(DeValue::Integer(number))
             }
             (value @ DeValue::Boolean(_), Some("boolean")) => Some(value),
+            (value @ (DeValue::Float(_) | DeValue::Integer(_)), Some("number")) => Some(value),
             (found, _) => {
                 let needed = needed.map_or("something else", type_word);
                 let what = format!("{path}: needed {needed}, found {}", found_word(&found));
@@ -219,6 +220,7 @@ fn type_word(word: &str) -> &'static str {
         "array" => "a list",
         "string" => "text",
         "integer" => "a whole number",
+        "number" => "a number",
         "boolean" => "true or false",
         _ => "something else",
     }

@@ -1,6 +1,7 @@
 //! The real outside: one file each. Nothing else in the agent does I/O but `dbus`, whose library owns the socket, as in `peer`.
 
 mod clock;
+pub mod command;
 mod console;
 mod elsewhere;
 mod files;
@@ -8,6 +9,7 @@ mod hostnamed;
 pub mod ostree;
 mod peer;
 mod systemd;
+pub mod throughput;
 mod tuned;
 mod units;
 

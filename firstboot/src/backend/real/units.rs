@@ -16,7 +16,7 @@ const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 /// For a call, not for the job.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// For a job: a unit has a time of its own, which is shorter.
-const JOB: Duration = Duration::from_secs(900);
+const JOB: Duration = Duration::from_secs(2400);
 
 const LOGIN: Peer = Peer {
     name: "org.freedesktop.login1",
