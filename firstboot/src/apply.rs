@@ -304,6 +304,7 @@ async fn run(outside: &Outside, effect: &Effect) -> Result<(), String> {
         Effect::Remove { path } => outside.files.remove(path).map_err(|error| error.to_string()),
         Effect::SetHostName { name } => outside.namer.set_host_name(name).await.map_err(|error| error.to_string()),
         Effect::Start { unit } => outside.units.start(unit).await.map_err(|error| error.to_string()),
+        Effect::Restart { unit } => outside.units.restart(unit).await.map_err(|error| error.to_string()),
         Effect::Reload { unit } => outside.units.reload(unit).await.map_err(|error| error.to_string()),
         Effect::SwitchProfile { profile } => outside.tuner.switch(profile).await.map_err(|error| error.to_string()),
     }

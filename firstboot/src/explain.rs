@@ -88,6 +88,7 @@ fn effect(effect: &Effect) -> String {
         }
         Effect::Remove { path } => format!("remove {path}"),
         Effect::Start { unit } => format!("systemd starts {unit}"),
+        Effect::Restart { unit } => format!("systemd starts {unit} anew"),
         Effect::Reload { unit } => format!("systemd reloads {unit}"),
         Effect::SetHostName { name } => format!("systemd-hostnamed sets the static host name {name}"),
         Effect::SwitchProfile { profile } => format!("tuned switches to the profile {profile}"),

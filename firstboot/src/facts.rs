@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use basalt_contract::{Deployment, Fault, Hardware, ImageInfo, TunedInfo, names};
+use basalt_contract::{Deployment, Fault, Hardware, ImageInfo, ModulesInfo, TunedInfo, names};
 use serde::Serialize;
 
 use crate::backend::{FileError, Files};
@@ -22,6 +22,9 @@ pub struct Facts {
     /// The profiles of tuned that the image wants, where it wants any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tuned: Option<String>,
+    /// What the image promises of its kernel modules, where it brings any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub modules: Option<ModulesInfo>,
     /// What the machine is made of.
     pub hardware: Hardware,
     /// What could not be found out.
@@ -49,6 +52,7 @@ pub fn collect(files: &dyn Files) -> Facts {
             .map_err(|what| note("deployment", "boot an entry that libostree wrote; see `ostree admin status`", what))
             .ok(),
         tuned: tuned(files).map_err(|what| note("tuned", "boot an image that Basalt built", what)).ok().flatten(),
+        modules: modules(files).map_err(|what| note("modules", "boot an image that Basalt built", what)).ok().flatten(),
         hardware: hardware::collect(files, |what| {
             note("hardware", "see `journalctl -k`: the kernel says what it could not do", what)
         }),
@@ -80,6 +84,12 @@ fn tuned(files: &dyn Files) -> Result<Option<String>, String> {
     let Some(bytes) = read else { return Ok(None) };
     let info = TunedInfo::from_json(&bytes).map_err(|error| format!("{}: {error}", names::TUNED_FILE))?;
     Ok(Some(info.active))
+}
+
+fn modules(files: &dyn Files) -> Result<Option<ModulesInfo>, String> {
+    let read = files.read_if_there(names::MODULES_FILE).map_err(|error| error.to_string())?;
+    let info = read.map(|bytes| ModulesInfo::from_json(&bytes)).transpose();
+    info.map_err(|error| format!("{}: {error}", names::MODULES_FILE))
 }
 
 fn machine_id(files: &dyn Files) -> Result<String, String> {
@@ -231,7 +241,19 @@ mod tests {
         let tuned = include_str!("../contract/fixtures/tuned-1.json");
         let files = [("proc/self/mountinfo", mounts.as_str()), ("usr/lib/basalt/tuned.json", tuned)];
         let facts = node(&[&GOOD[..], &files].concat(), None);
-        assert_eq!((facts.faults, facts.tuned.as_deref()), (vec![], Some("basalt-gpu-inference basalt-cpu-isolated")));
+        assert_eq!(
+            (facts.faults, facts.tuned.as_deref(), facts.modules),
+            (vec![], Some("basalt-gpu-inference basalt-cpu-isolated"), None)
+        );
+    }
+
+    #[test]
+    fn a_node_whose_image_brings_kernel_modules() {
+        let mounts = mounts();
+        let modules = include_str!("../contract/fixtures/modules-1.json");
+        let files = [("proc/self/mountinfo", mounts.as_str()), ("usr/lib/basalt/modules.json", modules)];
+        let facts = node(&[&GOOD[..], &files].concat(), None);
+        assert_eq!((facts.faults, facts.modules.unwrap().blacklist), (vec![], vec!["nouveau".to_owned()]));
     }
 
     #[test]
@@ -257,8 +279,9 @@ mod tests {
 
     #[test]
     fn garbage_is_told_with_what_was_found() {
-        let cases: [(&str, &str, &str); 10] = [
+        let cases: [(&str, &str, &str); 11] = [
             ("usr/lib/basalt/tuned.json", "{\"format\": 3}", "tuned.json of format 3"),
+            ("usr/lib/basalt/modules.json", "{\"format\": 1}", "modules.json cannot be understood: missing field"),
             ("usr/lib/basalt/image.json", "{\"format\": 9}", "image.json of format 9"),
             ("usr/lib/basalt/image.json", "\u{fffd}", "image.json cannot be understood"),
             ("proc/sys/kernel/random/boot_id", "", "needed a UUID in lower case, found \"\""),

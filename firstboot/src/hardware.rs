@@ -10,7 +10,8 @@ use basalt_contract::hardware::{DMI, Interface, PciDevice};
 use crate::backend::{FileError, Files};
 
 const DMI_FOLDER: &str = "/sys/class/dmi/id";
-const PCI_FOLDER: &str = "/sys/bus/pci/devices";
+/// Devices on PCI, by address.
+pub const PCI_FOLDER: &str = "/sys/bus/pci/devices";
 const NET_FOLDER: &str = "/sys/class/net";
 const PROCESSORS: &str = "/sys/devices/system/cpu/online";
 const MEMORY: &str = "/proc/meminfo";
@@ -59,8 +60,8 @@ fn pci(files: &dyn Files, note: &mut impl FnMut(String)) -> Result<BTreeMap<Stri
             else {
                 return Ok(None);
             };
-            let driver = here(files.read_link(&format!("{folder}/driver"))).map_err(|error| error.to_string())?;
-            Ok(Some(PciDevice { vendor, device, class, driver: driver.map(|path| last(&path).to_owned()) }))
+            let driver = driver(files, &folder).map_err(|error| error.to_string())?;
+            Ok(Some(PciDevice { vendor, device, class, driver }))
         };
         match device() {
             Ok(Some(device)) => drop(found.insert(address, device)),
@@ -69,6 +70,11 @@ fn pci(files: &dyn Files, note: &mut impl FnMut(String)) -> Result<BTreeMap<Stri
         }
     }
     Ok(found)
+}
+
+/// The driver that has the device whose folder is `folder`.
+pub fn driver(files: &dyn Files, folder: &str) -> Result<Option<String>, FileError> {
+    Ok(here(files.read_link(&format!("{folder}/driver")))?.map(|path| last(&path).to_owned()))
 }
 
 fn interfaces(files: &dyn Files, note: &mut impl FnMut(String)) -> Result<BTreeMap<String, Interface>, String> {

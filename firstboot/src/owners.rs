@@ -11,7 +11,7 @@ struct Owner {
     signs: &'static [&'static str],
 }
 
-const OWNERS: [Owner; 4] = [
+const OWNERS: [Owner; 5] = [
     // Its generator writes this before any unit starts, where it found a drive or a cloud to take its word from.
     Owner { name: "cloud-init", subjects: &["identity", "ssh-keys", "network"], signs: &["/run/cloud-init/enabled"] },
     // Switched on, by whoever administers the node or by the image.
@@ -31,6 +31,8 @@ const OWNERS: [Owner; 4] = [
     },
     // Its tuned runs in a container, with profiles of its own.
     Owner { name: "OpenShift's Node Tuning Operator", subjects: &["tuned"], signs: &["/var/lib/ocp-tuned/profiles"] },
+    // Its driver container's root filesystem: another driver than the image's.
+    Owner { name: "NVIDIA's GPU Operator", subjects: &["drivers"], signs: &["/run/nvidia/driver/usr"] },
 ];
 
 /// Who else owns a subject, and by what sign; absent: nobody.

@@ -55,6 +55,11 @@ pub enum Effect {
         /// Its name.
         unit: String,
     },
+    /// systemd stops a unit that runs, and starts it, and its job ends well.
+    Restart {
+        /// Its name.
+        unit: String,
+    },
     /// A unit that runs reads its configuration again.
     Reload {
         /// Its name.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use basalt_contract::{Figure, Hardware, Holds, Report, Step, StepState};
+use basalt_contract::{Figure, Hardware, Holds, ModulesInfo, Report, Step, StepState};
 
 use crate::facts::Facts;
 use crate::journal::FAILURES;
@@ -127,15 +127,24 @@ pub fn of_facts(facts: &Facts) -> String {
         ("Machine", facts.machine_id.clone().unwrap_or_else(unknown)),
     ];
     let tuned = facts.tuned.iter().map(|tuned| ("Tuned", tuned.clone()));
+    let modules = facts.modules.iter().map(|info| ("Modules", modules(info)));
     let hardware = Some(hardware(&facts.hardware)).filter(|words| !words.is_empty()).map(|words| ("Hardware", words));
     let mut text = String::new();
-    for (name, value) in rows.into_iter().chain(tuned).chain(hardware) {
+    for (name, value) in rows.into_iter().chain(tuned).chain(modules).chain(hardware) {
         let _ = writeln!(text, "{name:<11} {value}");
     }
     for fault in &facts.faults {
         let _ = writeln!(text, "\n{fault}");
     }
     text
+}
+
+/// What the image promises of its kernel modules.
+fn modules(info: &ModulesInfo) -> String {
+    let load: Vec<_> = info.load.iter().map(|module| module.name.as_str()).collect();
+    let words = [("loads", load.join(" ")), ("never loads", info.blacklist.join(" "))];
+    let words = words.into_iter().filter(|(_, names)| !names.is_empty()).map(|(word, names)| format!("{word} {names}"));
+    [format!("for {}", info.kernel)].into_iter().chain(words).collect::<Vec<_>>().join(", ")
 }
 
 /// What a technician looks for first: model, processors, memory, how many devices.
@@ -159,9 +168,10 @@ fn short(digest: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use basalt_contract::{Holds, Report, Step, StepState};
+    use basalt_contract::{Holds, ModulesInfo, Report, Step, StepState};
 
-    use super::{issue, screen, summary};
+    use super::{issue, of_facts, screen, summary};
+    use crate::facts::Facts;
 
     fn report(json: &str) -> Report {
         Report::from_json(json.as_bytes()).unwrap()
@@ -201,6 +211,14 @@ mod tests {
             "{text}"
         );
         assert!(text.ends_with("\n  and 6 lines more: see `basalt-firstboot status`\n\n"), "{text}");
+    }
+
+    #[test]
+    fn facts_on_one_screen() {
+        let modules = ModulesInfo::from_json(include_bytes!("../contract/fixtures/modules-1.json")).unwrap();
+        let facts = Facts { modules: Some(modules), tuned: Some("a".to_owned()), ..Facts::default() };
+        let wanted = "\nTuned       a\nModules     for 6.12.117+deb13-amd64, loads nvidia nvidia_uvm mtty, never loads nouveau\n";
+        assert!(of_facts(&facts).ends_with(wanted), "{}", of_facts(&facts));
     }
 
     #[test]

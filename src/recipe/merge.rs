@@ -171,8 +171,8 @@ impl Join {
 
     /// What comes of both is for the agent's rule to say, which is the same: here differences are noted.
     fn firstboot(&mut self, below: Desired, above: Desired) -> Desired {
-        let Desired { identity, tuned, kernel: desired::Kernel { arguments: _ }, kubelet, labels, acceptance: _, when: _ } =
-            above.clone();
+        let Desired { identity, tuned, kernel, modules, kubelet, labels, acceptance: _, when: _ } = above.clone();
+        let (desired::Kernel { arguments: _ }, desired::Modules { load: _ }) = (kernel, modules);
         let lower = below.clone();
         let Identity { host_name, interfaces } = identity;
         self.one("firstboot.identity.host-name", lower.identity.host_name, host_name);

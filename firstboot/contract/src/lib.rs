@@ -1,7 +1,8 @@
 //! What the Basalt builder and its first-boot agent agree on: names, places and the files that one writes and the other reads.
 //!
 //! ```text
-//! builder --ImageInfo, TunedInfo--> /usr/lib/basalt/{image,tuned}.json --> agent --Report--> D-Bus, report.json --> people, tests, the hub
+//! builder --ImageInfo, TunedInfo, ModulesInfo--> /usr/lib/basalt/{image,tuned,modules}.json --> agent
+//! agent --Report--> D-Bus, report.json --> people, tests, the hub
 //! ```
 //!
 //! Both decide by the same rules which kernel arguments go together: [`kernel_arguments`]. Both read TOML that people write, and say
@@ -16,9 +17,11 @@
 pub mod desired;
 mod error;
 mod figure;
+pub mod glob;
 pub mod hardware;
 mod image;
 pub mod kernel_arguments;
+mod modules;
 pub mod names;
 pub mod placed;
 mod report;
@@ -33,6 +36,7 @@ pub use figure::Figure;
 pub use hardware::Hardware;
 pub use image::ImageInfo;
 pub use kernel_arguments::KernelArgument;
+pub use modules::{ModulesInfo, PromisedModule};
 pub use report::{Deployment, Fault, Report};
 pub use state::{State, UnknownState};
 pub use step::{Holds, Step, StepState};

@@ -10,6 +10,8 @@ pub const INTERFACE: &str = "org.basalt.FirstBoot1";
 pub const IMAGE_FILE: &str = "/usr/lib/basalt/image.json";
 /// Which profile of tuned is active, a [`TunedInfo`](crate::TunedInfo), part of the commit. Not there: nobody asked for one.
 pub const TUNED_FILE: &str = "/usr/lib/basalt/tuned.json";
+/// What the image promises of its kernel modules, a [`ModulesInfo`](crate::ModulesInfo), part of the commit. Not there: it brings none.
+pub const MODULES_FILE: &str = "/usr/lib/basalt/modules.json";
 /// The agent's last [`Report`](crate::Report).
 pub const REPORT_FILE: &str = "/var/lib/basalt/firstboot/report.json";
 /// Where the agent's program lies in an image.

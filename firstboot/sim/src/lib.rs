@@ -1,15 +1,15 @@
-//! A simulated node: files, host name and tuned in memory, and a power switch. For speed and for faults; what it stands for is tested for real in
+//! A simulated node: files, host name, tuned, kernel modules and units in memory, and a power switch. For speed and for faults; what it stands for is tested for real in
 //! a virtual machine. It shares no code, table or constant with the agent, but for the traits that it stands behind.
 //!
 //! Every change of the node has two points, before and behind it, and the power can go at each. What a real machine
 //! keeps only once it is told to (hostnamed and tuned do not tell theirs) is then there, gone, or half of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use basalt_firstboot::backend::{
-    Answer, Clock, Console, Doing, FileError, Files, Namer, Outside, PeerError, Supervisor, Tuner, Units,
+    Answer, Clock, Console, Doing, FileError, Files, Namer, Outside, PeerError, Supervisor, Tuner, UnitState, Units,
 };
 use serde_json::{Value, json};
 
@@ -40,6 +40,12 @@ struct State {
     unsynced: BTreeMap<String, Option<Vec<u8>>>,
     /// Whether somebody is at the bus under tuned's name.
     tuned: bool,
+    /// Targets of symbolic links.
+    links: BTreeMap<String, String>,
+    /// Kernel modules that can be loaded.
+    modules: BTreeSet<String>,
+    /// Units but for those that the node cannot do without, and what somebody made of them.
+    units: BTreeMap<String, Unit>,
     /// Points that have been passed.
     passed: usize,
     /// The point at which the power goes.
@@ -53,6 +59,17 @@ struct State {
     warnings: Vec<String>,
 }
 
+/// What becomes of a unit that is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// It runs.
+    Good,
+    /// Its job fails.
+    Bad,
+    /// Nobody may start it.
+    Masked,
+}
+
 const KERNEL_NAME: &str = "/proc/sys/kernel/hostname";
 const STATIC_NAME: &str = "/etc/hostname";
 const ACTIVE_PROFILE: &str = "/etc/tuned/active_profile";
@@ -62,6 +79,12 @@ const TRIALS: &str = "/var/lib/basalt/firstboot/acceptance-wanted.json";
 const MEASURED: &str = "/var/lib/basalt/firstboot/acceptance.json";
 const BOOTED: &str = "/proc/cmdline";
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+/// What systemd loads when it boots, and when this unit is started anew.
+const LOADER: &str = "systemd-modules-load.service";
+const LOADED_AT_BOOT: [&str; 2] = ["/usr/lib/modules-load.d/", "/etc/modules-load.d/"];
+const SYSFS: &str = "/sys/module/";
+/// Units that run have a file here.
+const RUNNING: &str = "/run/running/";
 const UNNAMED: &str = "localhost";
 /// What everything comes to that is measured.
 const FIGURE: f64 = 1000.5;
@@ -120,6 +143,14 @@ impl State {
             }
         }
     }
+
+    /// Modules that systemd is told to load and that can be, as the kernel writes them.
+    fn wanted_modules(&self) -> Vec<String> {
+        let told = self.files.iter().filter(|(path, _)| LOADED_AT_BOOT.iter().any(|folder| path.starts_with(folder)));
+        let text: Vec<_> = told.map(|(_, bytes)| String::from_utf8_lossy(bytes).into_owned()).collect();
+        let lines = text.iter().flat_map(|text| text.lines()).filter(|line| !line.starts_with(['#', ';']));
+        lines.map(|line| line.replace('-', "_")).filter(|name| self.modules.contains(name)).collect()
+    }
 }
 
 impl SimulatedNode {
@@ -143,6 +174,28 @@ impl SimulatedNode {
         self.state().tuned = true;
         self.write(ACTIVE_PROFILE, profile);
         self
+    }
+
+    /// The kernel can load these modules; systemd has loaded what it was told to.
+    pub fn with_modules(self, names: &[&str]) -> Self {
+        let mut state = self.state();
+        state.modules = names.iter().map(|name| (*name).to_owned()).collect();
+        for name in state.wanted_modules() {
+            state.files.insert(format!("{SYSFS}{name}/initstate"), b"live\n".to_vec());
+        }
+        drop(state);
+        self
+    }
+
+    /// There is a unit, which does not run.
+    pub fn with_unit(self, name: &str, unit: Unit) -> Self {
+        self.state().units.insert(name.to_owned(), unit);
+        self
+    }
+
+    /// Somebody else makes a symbolic link.
+    pub fn link(&self, path: &str, target: &str) {
+        self.state().links.insert(path.to_owned(), target.to_owned());
     }
 
     /// Somebody else puts a file in place.
@@ -210,6 +263,10 @@ impl SimulatedNode {
             let entry = String::from_utf8_lossy(&entry).replacen("options ", "BOOT_IMAGE=/vmlinuz ", 1);
             state.files.insert(BOOTED.to_owned(), entry.into_bytes());
         }
+        state.files.retain(|path, _| !path.starts_with(RUNNING) && !(path.starts_with(SYSFS) && path.ends_with("/initstate")));
+        for name in state.wanted_modules() {
+            state.files.insert(format!("{SYSFS}{name}/initstate"), b"live\n".to_vec());
+        }
         state.boots += 1;
         let id = format!("00000000-0000-4000-8000-{:012}\n", state.boots);
         state.files.insert(BOOT_ID.to_owned(), id.into_bytes());
@@ -247,7 +304,9 @@ impl Files for SimulatedNode {
     }
 
     fn read_link(&self, path: &str) -> Result<String, FileError> {
-        Err(failed(path, Doing::ReadLink)(io::ErrorKind::NotFound.into()))
+        let state = self.state();
+        state.alive().map_err(failed(path, Doing::ReadLink))?;
+        state.links.get(path).cloned().ok_or_else(|| failed(path, Doing::ReadLink)(io::ErrorKind::NotFound.into()))
     }
 
     fn list(&self, path: &str) -> Result<Vec<String>, FileError> {
@@ -342,6 +401,14 @@ impl State {
 impl Units for SimulatedNode {
     fn start<'a>(&'a self, unit: &'a str) -> Answer<'a, ()> {
         let mut state = self.state();
+        if let Some(kind) = state.units.get(unit).copied() {
+            let started = match kind {
+                Unit::Good => state.change(&format!("{RUNNING}{unit}"), Some(b""), true).map_err(|error| refused(&error)),
+                Unit::Bad => Err(PeerError::Refused(format!("simulated: {unit}: its job ended as \"failed\""))),
+                Unit::Masked => Err(PeerError::Refused(format!("simulated: {unit} is masked"))),
+            };
+            return Box::pin(async { started });
+        }
         let done = match unit {
             "basalt-kernel-arguments.service" => state.deploy(),
             "basalt-acceptance.service" => state.measure(),
@@ -350,8 +417,31 @@ impl Units for SimulatedNode {
         Box::pin(async { done })
     }
 
+    /// The one unit that is started anew loads modules. One that cannot be loaded is passed over, as systemd passes over what is not there.
+    fn restart<'a>(&'a self, unit: &'a str) -> Answer<'a, ()> {
+        let mut state = self.state();
+        let mut done = if unit == LOADER { Ok(()) } else { Err(PeerError::Refused(format!("simulated: no {unit}"))) };
+        for name in state.wanted_modules() {
+            let path = format!("{SYSFS}{name}/initstate");
+            done = done.and_then(|()| state.change(&path, Some(b"live\n"), true).map_err(|error| refused(&error)));
+        }
+        Box::pin(async { done })
+    }
+
     fn reload<'a>(&'a self, _: &'a str) -> Answer<'a, ()> {
         Box::pin(async { Ok(()) })
+    }
+
+    fn state<'a>(&'a self, unit: &'a str) -> Answer<'a, UnitState> {
+        let state = SimulatedNode::state(self);
+        let runs = state.files.contains_key(&format!("{RUNNING}{unit}"));
+        let answer = state.alive().map_err(|error| refused(&error)).map(|()| match state.units.get(unit) {
+            None => UnitState::Absent,
+            Some(Unit::Masked) => UnitState::Masked,
+            Some(_) if runs => UnitState::Active,
+            Some(_) => UnitState::Not("inactive".to_owned()),
+        });
+        Box::pin(async { answer })
     }
 
     fn reboot(&self) -> Answer<'_, ()> {

@@ -19,6 +19,14 @@ pub trait Files: Send + Sync {
             read => read.map(Some),
         }
     }
+    /// Whether there is something. Where there are links, that to which they lead.
+    fn is_there(&self, path: &str) -> Result<bool, FileError> {
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        match self.list(folder) {
+            Err(error) if error.cause.kind() == io::ErrorKind::NotFound => Ok(false),
+            names => Ok(names?.iter().any(|other| other == name)),
+        }
+    }
     /// The target of a symbolic link, as written.
     fn read_link(&self, path: &str) -> Result<String, FileError>;
     /// The names in a folder, in order.
@@ -82,10 +90,27 @@ pub trait Namer: Send + Sync {
 pub trait Units: Send + Sync {
     /// Starts a unit, and waits until its job has ended well.
     fn start<'a>(&'a self, unit: &'a str) -> Answer<'a, ()>;
+    /// Stops a unit if it runs, starts it, and waits until its job has ended well.
+    fn restart<'a>(&'a self, unit: &'a str) -> Answer<'a, ()>;
     /// Has a unit that runs read its configuration again, and waits until its job has ended well.
     fn reload<'a>(&'a self, unit: &'a str) -> Answer<'a, ()>;
+    /// Where a unit is.
+    fn state<'a>(&'a self, unit: &'a str) -> Answer<'a, UnitState>;
     /// The machine boots anew, unless somebody inhibits that.
     fn reboot(&self) -> Answer<'_, ()>;
+}
+
+/// Where a unit is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UnitState {
+    /// There is none of this name.
+    Absent,
+    /// Somebody has forbidden it.
+    Masked,
+    /// It runs, or has done what it does once.
+    Active,
+    /// It does not: systemd's word (`inactive`, `failed`, `activating`, or what is wrong with its file).
+    Not(String),
 }
 
 /// Why somebody on the bus did not do it.

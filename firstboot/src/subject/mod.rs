@@ -5,11 +5,13 @@
 //! more, the subject verifies: it asks whoever did the work whether it is so.
 
 mod acceptance;
+mod drivers;
 mod identity;
 mod interfaces;
 mod kernel;
 mod kubelet;
 mod labels;
+mod modules;
 mod network;
 mod ssh_keys;
 mod tuned;
@@ -27,11 +29,13 @@ use crate::plan::{Action, Effect, Left, Plan};
 
 /// All of them, in the order in which they are done. tuned starts late in a boot: what waits for a reboot does not wait for tuned first. What is
 /// measured is a node of which all else is done.
-pub const SUBJECTS: [&dyn Subject; 9] = [
+pub const SUBJECTS: [&dyn Subject; 11] = [
     &identity::Identity,
     &interfaces::Interfaces,
     &ssh_keys::SshKeys,
     &network::Network,
+    &modules::Modules,
+    &drivers::Drivers,
     &kubelet::Kubelet,
     &labels::Labels,
     &kernel::Kernel,

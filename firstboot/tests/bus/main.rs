@@ -3,9 +3,12 @@
 //! Run by root, an unprivileged reader is another user (nobody); else it is the user who runs the test.
 
 mod node;
+mod simulated_systemd;
 mod simulated_tuned;
+mod somebody;
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixDatagram;
 
 use basalt_contract::{Report, State, StepState, names};
@@ -224,6 +227,58 @@ fn a_profile_that_tuned_refuses_is_a_fault_and_one_that_never_comes_does_not_hol
     let line = agent.summary();
     let wanted = "degraded: tuned: the profile unknown, now balanced: Requested profile 'unknown' doesn't exist.";
     assert!(line.contains(wanted), "{line}");
+}
+
+/// A node whose image loads mtty, which is not loaded, in a machine with a GPU that NVIDIA's driver has.
+fn with_gpu() -> Node {
+    let node = Node::new();
+    node.describe();
+    let gpu = "sys/bus/pci/devices/0000:01:00.0";
+    let promise =
+        r#"{"format": 1, "kernel": "6.12", "load": [{"name": "mtty"}], "blacklist": ["nouveau"], "firmware": ["a/b.bin"]}"#;
+    for (path, text) in [
+        (&names::MODULES_FILE[1..], promise),
+        ("proc/sys/kernel/osrelease", "6.12\n"),
+        ("usr/lib/firmware/a/b.bin.zst", ""),
+        ("sys/module/nvidia/version", "550.163.01\n"),
+        (&format!("{gpu}/vendor"), "0x10de\n"),
+        (&format!("{gpu}/device"), "0x2330\n"),
+        (&format!("{gpu}/class"), "0x030200\n"),
+    ] {
+        let path = node.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    symlink("../../../../bus/pci/drivers/nvidia", node.path(gpu).join("driver")).unwrap();
+    node
+}
+
+#[test]
+fn systemd_loads_modules_and_starts_services_in_their_order() {
+    let node = with_gpu();
+    let service = "nvidia-persistenced.service";
+    let calls = simulated_systemd::start(&node.address(), node.path("sys/module"), service, "done");
+    let mut agent = node.serve();
+    let line = agent.summary();
+    assert!(line.starts_with("Basalt gpu-node 1.2.0: configured"), "{line}");
+    let started = format!("start {service} replace");
+    assert_eq!(*calls.lock().unwrap(), ["restart systemd-modules-load.service replace", &started]);
+    let report = Report::from_json(node.property(Who::Nobody, "Report").as_bytes()).unwrap();
+    let holds: Vec<_> = report.holds.iter().map(|holds| (holds.subject.as_str(), holds.what.as_str())).collect();
+    let drivers = "nvidia 550.163.01 for 1 of 1 GPUs; not loaded: nouveau; 1 firmware files; HMM: cannot tell, the kernel's configuration is not in \
+                   the image; nvidia-persistenced.service runs";
+    assert_eq!(holds, [("modules", "loaded: mtty"), ("drivers", drivers)]);
+}
+
+#[test]
+fn only_a_job_that_is_done_counts() {
+    for result in ["failed", "dependency", "skipped"] {
+        let node = with_gpu();
+        let service = "nvidia-persistenced.service";
+        simulated_systemd::start(&node.address(), node.path("sys/module"), service, result);
+        let line = node.serve().summary();
+        assert!(line.contains(&format!("{service}: its job ended as \"{result}\"; see `systemctl status {service}`")), "{line}");
+    }
 }
 
 #[test]

@@ -349,6 +349,8 @@ fn bus_configuration(socket: &Path) -> String {
     <allow send_destination="org.freedesktop.DBus" send_interface="org.freedesktop.DBus.Monitoring"/>
     <allow own="com.redhat.tuned"/>
     <allow send_destination="com.redhat.tuned"/>
+    <allow own="org.freedesktop.systemd1"/>
+    <allow send_destination="org.freedesktop.systemd1"/>
   </policy>
   <include>policy.conf</include>
 </busconfig>

@@ -1,11 +1,9 @@
 //! A simulated tuned on the bus of a test: three methods of its daemon, with the types that the real one's sources declare
 //! (`tuned/daemon/controller.py`: `switch_profile` answers one structure, `(bs)`).
 
-use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
-use std::thread;
 
-use zbus::connection::Builder;
+use crate::somebody;
 
 /// What it was asked, in order.
 pub type Calls = Arc<Mutex<Vec<String>>>;
@@ -49,23 +47,10 @@ impl Control {
     }
 }
 
-/// Starts it on the bus at `address`, with a profile that is active; it has its name when this returns, and lives as long as the test.
+/// Starts it on the bus at `address`, with a profile that is active.
 pub fn start(address: &str, active: &str) -> Calls {
     let calls = Calls::default();
     let control = Control { active: active.to_owned(), busy: 2, calls: calls.clone() };
-    let (ready, is_ready) = mpsc::channel();
-    let address = address.to_owned();
-    thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let address: zbus::Address = address.parse().unwrap();
-            let connection =
-                Builder::address(address).serve_at("/Tuned", control).name("com.redhat.tuned").build().await.unwrap();
-            ready.send(()).unwrap();
-            std::future::pending::<()>().await;
-            drop(connection);
-        });
-    });
-    is_ready.recv().unwrap();
+    somebody::serve(address, "/Tuned", "com.redhat.tuned", control);
     calls
 }

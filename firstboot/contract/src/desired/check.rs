@@ -17,7 +17,7 @@ const OPEN: [&str; 2] = ["feature.node.kubernetes.io", "profile.node.kubernetes.
 
 /// Notes all that can never work.
 pub fn check(desired: &Desired, sources: &Sources, findings: &mut Findings) {
-    let Desired { identity, tuned, kernel, kubelet, labels, acceptance, when } = desired;
+    let Desired { identity, tuned, kernel, modules, kubelet, labels, acceptance, when } = desired;
     if let Some(name) = &identity.host_name {
         note(findings, "identity.host-name", name, |text| HostName::parse(text).map(drop));
     }
@@ -29,6 +29,9 @@ pub fn check(desired: &Desired, sources: &Sources, findings: &mut Findings) {
         note(findings, "kernel.arguments", argument, kernel_arguments::one);
     }
     agree(&kernel.arguments, sources, findings);
+    for module in &modules.load {
+        note(findings, "modules.load", module, module_name);
+    }
     check_kubelet(kubelet, findings);
     check_labels(labels, findings);
     acceptance::check(acceptance, findings);
@@ -80,6 +83,12 @@ fn profiles(text: &str) -> Result<(), String> {
     } else {
         Err(format!("needed names of profiles (letters, digits, \"_.-\") with one space between two, found {text:?}"))
     }
+}
+
+/// A line of modules-load.d(5): a word, which is no comment.
+fn module_name(text: &str) -> Result<(), String> {
+    let fits = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
+    fits.then_some(()).ok_or_else(|| format!("needed the name of a module (letters, digits, \"-_\"), found {text:?}"))
 }
 
 fn check_kubelet(kubelet: &Kubelet, findings: &mut Findings) {

@@ -1,6 +1,7 @@
 //! Which parts of desired state are for this machine. "It is not such a machine" and "it cannot be told" are two answers.
 
 use super::{Count, Desired, Match, PciMatch, When};
+use crate::glob::glob;
 use crate::hardware::{Hardware, PciDevice};
 use crate::placed::Place;
 
@@ -102,29 +103,4 @@ impl Count {
             _ => Verdict::Holds,
         }
     }
-}
-
-/// Whether `text` is as `pattern` says: `*` any characters, `?` one, letters in either case.
-fn glob(pattern: &str, text: &str) -> bool {
-    let fold = |text: &str| text.chars().flat_map(char::to_lowercase).collect::<Vec<_>>();
-    let (pattern, text) = (fold(pattern), fold(text));
-    // Where the last star stands, and up to where it reaches so far: only that one is ever tried again.
-    let (mut p, mut t, mut star) = (0, 0, None);
-    while t < text.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                star = Some((p, t));
-                p += 1;
-            }
-            Some(&c) if c == '?' || c == text[t] => (p, t) = (p + 1, t + 1),
-            _ => match star {
-                Some((at, reached)) => {
-                    (p, t) = (at + 1, reached + 1);
-                    star = Some((at, reached + 1));
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|&c| c == '*')
 }

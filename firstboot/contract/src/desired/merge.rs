@@ -1,12 +1,12 @@
 //! One desired state of two: see the [module above](super) for the rule.
 
-use super::{Acceptance, Desired, Identity, Kernel, Kubelet, Tuning};
+use super::{Acceptance, Desired, Identity, Kernel, Kubelet, Modules, Tuning};
 
 impl Desired {
     /// `above` over `self`. What is different on some machines stays apart, in order.
     #[must_use]
     pub fn under(self, above: Self) -> Self {
-        let Self { mut identity, tuned, kernel, mut kubelet, mut labels, acceptance, mut when } = self;
+        let Self { mut identity, tuned, kernel, modules, mut kubelet, mut labels, acceptance, mut when } = self;
         labels.extend(above.labels);
         identity.interfaces.extend(above.identity.interfaces);
         kubelet.system_reserved.extend(above.kubelet.system_reserved);
@@ -15,6 +15,7 @@ impl Desired {
             identity: Identity { host_name: above.identity.host_name.or(identity.host_name), ..identity },
             tuned: Tuning { profile: above.tuned.profile.or(tuned.profile) },
             kernel: Kernel { arguments: append(kernel.arguments, above.kernel.arguments) },
+            modules: Modules { load: append(modules.load, above.modules.load) },
             kubelet: Kubelet {
                 taints: append(kubelet.taints, above.kubelet.taints),
                 reserved_cpus: above.kubelet.reserved_cpus.or(kubelet.reserved_cpus),

@@ -65,6 +65,9 @@ pub struct Desired {
     /// The kernel.
     #[serde(skip_serializing_if = "is_default")]
     pub kernel: Kernel,
+    /// Kernel modules.
+    #[serde(skip_serializing_if = "is_default")]
+    pub modules: Modules,
     /// The kubelet.
     #[serde(skip_serializing_if = "is_default")]
     pub kubelet: Kubelet,
@@ -112,6 +115,16 @@ pub struct Kernel {
     /// Arguments that the image's boot entry does not have.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub arguments: Vec<Placed<String>>,
+}
+
+/// Kernel modules.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Modules {
+    /// Loaded beside what the image loads, in this order, as modprobe knows them: `rdma_rxe`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub load: Vec<Placed<String>>,
 }
 
 /// The kubelet's configuration, as a drop-in of its configuration folder.

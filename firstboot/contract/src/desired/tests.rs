@@ -35,6 +35,7 @@ name = "eight H100"
 match.pci = [{ id = "10de:2330", class = "0302", count = { at-least = 8 } }]
 [when.set]
 tuned.profile = "basalt-gpu-training"
+modules.load = ["vfio-pci"]
 kernel.arguments = ["pci=realloc=off"]
 labels.tier = "training"
 
@@ -71,7 +72,7 @@ fn one_file_serves_a_mixed_fleet() {
     assert_eq!(problems, [""; 0]);
     let chosen = |product: &str, gpus| choose([desired.clone()], &machine(product, gpus));
     let of = |product: &str, gpus| {
-        let Desired { identity, tuned, kernel, kubelet, labels, acceptance, when } = chosen(product, gpus).desired;
+        let Desired { identity, tuned, kernel, modules: _, kubelet, labels, acceptance, when } = chosen(product, gpus).desired;
         assert_eq!(when, []);
         let words: Vec<_> = kernel.arguments.into_iter().map(|argument| argument.value).collect();
         let least = |one: &Acceptance| one.at_least.as_ref().map(|least| least.value);
@@ -134,10 +135,14 @@ fn what_is_not_known_is_neither_so_nor_not_so() {
 #[test]
 fn a_later_file_wins_and_lists_append() {
     let (below, _) = parsed(FLEET);
-    let (above, _) = parsed("identity.host-name = \"fixed\"\nkernel.arguments = [\"quiet\"]\nlabels.tier = \"own\"\n");
+    let (above, _) = parsed(
+        "identity.host-name = \"fixed\"\nkernel.arguments = [\"quiet\"]\nmodules.load = [\"rdma_rxe\"]\nlabels.tier = \"own\"\n",
+    );
     let desired = choose([below, above], &machine("DGX", 8)).desired;
     let words: Vec<_> = desired.kernel.arguments.iter().map(|argument| argument.value.as_str()).collect();
     assert_eq!(words, ["iommu=pt", "pci=realloc=off", "quiet"]);
+    let modules: Vec<_> = desired.modules.load.iter().map(|module| module.value.as_str()).collect();
+    assert_eq!(modules, ["vfio-pci", "rdma_rxe"]);
     assert_eq!(desired.identity.host_name.unwrap().value, "fixed");
     assert_eq!((desired.labels["tier"].value.as_str(), desired.labels["example.org/site"].value.as_str()), ("own", "hall-3"));
 }
@@ -160,6 +165,11 @@ fn every_mistake_is_told_with_its_place() {
             "labels.\"kubernetes.io/x\" = \"1\"\n",
             "a.toml:1:28: labels.\"kubernetes.io/x\": node feature discovery gives no label of",
         ),
+        (
+            "modules.load = [\"a b\"]\n",
+            "a.toml:1:17: modules.load: needed the name of a module (letters, digits, \"-_\"), found \"a b\"",
+        ),
+        ("modules.load = [\"../x\", \"rdma_rxe\"]\n", "a.toml:1:17: modules.load: needed the name of a module"),
         ("labels.\"-x\" = \"1\"\n", "a.toml:1:15: labels.\"-x\": needed name or domain/name"),
         ("labels.x = \"1g.5gb+me\"\n", "a.toml:1:12: labels.\"x\": needed at most 63 letters, digits and inner \"-_.\", found"),
         ("kubelet.taints = [\"a=b\"]\n", "a.toml:1:19: kubelet.taints: needed key=value:Effect, found \"a=b\""),

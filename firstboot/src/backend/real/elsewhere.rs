@@ -1,6 +1,6 @@
 //! A node that does not run: its root folder is here, and nobody of it is on the bus.
 
-use crate::backend::{Answer, Namer, PeerError, Tuner, Units};
+use crate::backend::{Answer, Namer, PeerError, Tuner, UnitState, Units};
 
 /// Nobody answers.
 pub struct Elsewhere;
@@ -35,7 +35,15 @@ impl Units for Elsewhere {
         nobody()
     }
 
+    fn restart<'a>(&'a self, _: &'a str) -> Answer<'a, ()> {
+        nobody()
+    }
+
     fn reload<'a>(&'a self, _: &'a str) -> Answer<'a, ()> {
+        nobody()
+    }
+
+    fn state<'a>(&'a self, _: &'a str) -> Answer<'a, UnitState> {
         nobody()
     }
 

@@ -90,6 +90,14 @@ impl Files for Root {
         Ok(bytes)
     }
 
+    fn is_there(&self, path: &str) -> Result<bool, FileError> {
+        match self.lookup(path, OFlag::O_PATH) {
+            Ok(_) => Ok(true),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(false),
+            Err(cause) => Err(FileError { path: path.to_owned(), doing: Doing::Read, cause: cause.into() }),
+        }
+    }
+
     fn read_link(&self, path: &str) -> Result<String, FileError> {
         let read = || -> Result<String, io::Error> {
             let (above, name) = split(path)?;
@@ -216,6 +224,27 @@ mod tests {
         fs::write(folder.path().join("file"), "").unwrap();
         let error = root.replace("/file/x/report.json", b"new").unwrap_err();
         assert!(error.to_string().starts_with("/file/x/report.json: cannot make its folder: "), "{error}");
+    }
+
+    #[test]
+    fn what_is_there_is_what_a_link_leads_to() {
+        let (folder, root) = root();
+        fs::create_dir_all(folder.path().join("sys/module")).unwrap();
+        fs::write(folder.path().join("file"), "").unwrap();
+        symlink("/sys", folder.path().join("absolute")).unwrap();
+        symlink("nowhere", folder.path().join("dangling")).unwrap();
+        for (path, there) in [
+            ("/sys/module", true),
+            ("/file", true),
+            ("/absolute/module", true),
+            ("/dangling", false),
+            ("/no/x", false),
+            ("/file/x", false),
+        ] {
+            assert_eq!(root.is_there(path).unwrap(), there, "{path}");
+        }
+        symlink("circle", folder.path().join("circle")).unwrap();
+        assert!(root.is_there("/circle").is_err(), "cannot tell");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use zbus::connection::Builder;
 use zbus::{MatchRule, MessageStream, OwnedObjectPath, fdo, message};
 
 use super::peer::Peer;
-use crate::backend::{Answer, PeerError, Units};
+use crate::backend::{Answer, PeerError, UnitState, Units};
 
 const NAME: &str = "org.freedesktop.systemd1";
 const PATH: &str = "/org/freedesktop/systemd1";
@@ -18,12 +18,16 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// For a job: a unit has a time of its own, which is shorter.
 const JOB: Duration = Duration::from_secs(2400);
 
+const SYSTEMD: Peer = Peer { name: NAME, path: PATH, interface: MANAGER, patience: PATIENCE };
 const LOGIN: Peer = Peer {
     name: "org.freedesktop.login1",
     path: "/org/freedesktop/login1",
     interface: "org.freedesktop.login1.Manager",
     patience: PATIENCE,
 };
+
+/// What `ListUnitsByNames` says of a unit: name, description, load state, active state, and more that nobody asks for.
+type Listed = (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
 
 /// systemd.
 pub struct Systemd1;
@@ -33,8 +37,28 @@ impl Units for Systemd1 {
         Box::pin(job("StartUnit", unit))
     }
 
+    fn restart<'a>(&'a self, unit: &'a str) -> Answer<'a, ()> {
+        Box::pin(job("RestartUnit", unit))
+    }
+
     fn reload<'a>(&'a self, unit: &'a str) -> Answer<'a, ()> {
         Box::pin(job("ReloadUnit", unit))
+    }
+
+    fn state<'a>(&'a self, unit: &'a str) -> Answer<'a, UnitState> {
+        Box::pin(async move {
+            // One that is not loaded is loaded for it, and one that nobody has is listed, too.
+            let list: Vec<Listed> = SYSTEMD.call("ListUnitsByNames", &vec![unit]).await?;
+            let [(_, _, load, active, ..)] = list.as_slice() else {
+                return Err(PeerError::Bus(format!("{unit}: needed one unit, found {}", list.len())));
+            };
+            Ok(match (load.as_str(), active.as_str()) {
+                ("not-found", _) => UnitState::Absent,
+                ("masked", _) => UnitState::Masked,
+                (_, "active" | "reloading") => UnitState::Active,
+                ("loaded", word) | (word, _) => UnitState::Not(word.to_owned()),
+            })
+        })
     }
 
     fn reboot(&self) -> Answer<'_, ()> {
