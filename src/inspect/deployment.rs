@@ -10,13 +10,11 @@ use super::resolve::resolve;
 use crate::digest::Digest;
 use crate::format::bls;
 use crate::format::ext4::read::{Filesystem, Inode, InodeKind};
-use crate::source::debian::control;
+use crate::source::debian::{STATUS, control};
 use crate::sysroot::{BOOT_LABEL, ROOT_LABEL};
 
 /// The type of a commit object, as `ostree-core.h` has it.
 const COMMIT: &str = "(a{sv}aya(say)sstayay)";
-/// Where a deployment has the package database: where our images have it, and where Debian does.
-const STATUS: [&str; 2] = ["/usr/lib/sysimage/dpkg/status", "/var/lib/dpkg/status"];
 
 /// A deployment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -4,6 +4,7 @@
 //! ```text
 //! (sources of modules, layers below) --target--> the kernel   --origin--> trees --source--> [Found]   --finish--> [Found], signed and packed
 //!     --proof--> table     --index--> modules.dep ...     --settings--> modprobe.d, modules-load.d
+//!     --promise--> /usr/lib/basalt/modules.json, for the agent
 //!     --early--> the base's initramfs with an archive behind it
 //! ```
 
@@ -12,6 +13,7 @@ mod early;
 mod finish;
 mod index;
 mod origin;
+mod promise;
 mod proof;
 mod settings;
 pub mod source;
@@ -21,6 +23,7 @@ pub mod target;
 mod tests;
 
 use anyhow::{Context, Result};
+use basalt_contract::names;
 
 use crate::format::modules_index::ModulePath;
 use crate::plan::{Base, KernelModules, ModuleSource, Plan};
@@ -99,6 +102,8 @@ pub fn produce(wanted: &KernelModules, below: &Tree, store: &Store, signers: &Mo
     for (path, text) in settings::files(wanted) {
         produced.put(&TreePath::parse(&path)?, Content::from_bytes(text.into_bytes()))?;
     }
+    let promise = promise::all(wanted, &target, &sources, &index)?.to_json();
+    produced.put(&TreePath::parse(names::MODULES_FILE)?, Content::from_bytes(promise.into_bytes()))?;
     let mut report = serde_json::to_vec_pretty(&proven)?;
     report.push(b'\n');
     produced.put(&TreePath::parse(REPORT)?, Content::from_bytes(report))?;

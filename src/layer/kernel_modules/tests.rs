@@ -2,6 +2,7 @@
 
 mod early;
 mod finish;
+mod promise;
 mod sample;
 
 use super::settings::{blacklist_argument, files};

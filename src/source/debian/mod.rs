@@ -14,5 +14,8 @@ pub use fetch::fetch;
 pub use named::named;
 pub use resolve::{Request, Resolved, resolve};
 
+/// Where a system has its package database: where our images have it, and where Debian does.
+pub const STATUS: [&str; 2] = ["/usr/lib/sysimage/dpkg/status", "/var/lib/dpkg/status"];
+
 #[cfg(test)]
 mod tests;
