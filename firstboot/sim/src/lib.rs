@@ -263,7 +263,8 @@ impl SimulatedNode {
             let entry = String::from_utf8_lossy(&entry).replacen("options ", "BOOT_IMAGE=/vmlinuz ", 1);
             state.files.insert(BOOTED.to_owned(), entry.into_bytes());
         }
-        state.files.retain(|path, _| !path.starts_with(RUNNING) && !(path.starts_with(SYSFS) && path.ends_with("/initstate")));
+        let of_a_boot = |path: &str| path.starts_with(RUNNING) || (path.starts_with(SYSFS) && path.ends_with("/initstate"));
+        state.files.retain(|path, _| !of_a_boot(path));
         for name in state.wanted_modules() {
             state.files.insert(format!("{SYSFS}{name}/initstate"), b"live\n".to_vec());
         }

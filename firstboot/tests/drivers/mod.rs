@@ -1,6 +1,9 @@
 //! Kernel modules and NVIDIA's services on a simulated node: what the image promises, what is wished beside it, and in which order.
 
+use std::time::Duration;
+
 use basalt_contract::StepState;
+use basalt_firstboot::apply::{Progress, apply};
 use basalt_firstboot::explain::explain;
 use basalt_firstboot::facts;
 use basalt_firstboot_sim::{SimulatedNode, Unit};
@@ -198,6 +201,23 @@ fn who_is_masked_or_not_there_is_left_alone() {
     node.link(&format!("{GPU}/driver"), "../../../../bus/pci/drivers/vfio-pci");
     assert!(nothing(&applied(&node)) && started(&node).is_empty());
     assert!(holds(&node, "drivers").starts_with("nvidia for 0 of 1 GPUs; "));
+}
+
+#[test]
+fn a_driver_that_comes_late_is_waited_for_and_one_that_never_comes_does_not_hold_the_end() {
+    for (seconds, wanted) in [(20, &[PERSISTENCED][..]), (600, &[])] {
+        let node = image("").with_modules(&["mtty", "nvidia", "nvidia_uvm"]).with_unit(PERSISTENCED, Unit::Good);
+        plug(&node, GPU, "030200");
+        let outside = node.outside();
+        let facts = facts::collect(outside.files.as_ref());
+        let udev = async {
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            node.link(&format!("{GPU}/driver"), "../../../../bus/pci/drivers/nvidia");
+        };
+        let mut nobody = |_: &Progress| ();
+        let (done, ()) = run(async { tokio::join!(apply(&outside, &facts, &mut nobody), udev) });
+        assert_eq!((done.faults, started(&node)), (vec![], wanted.iter().map(|unit| (*unit).to_owned()).collect()));
+    }
 }
 
 #[test]
