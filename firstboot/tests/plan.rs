@@ -127,7 +127,7 @@ fn every_subject_says_what_differs_and_once_it_is_done_nothing_does() {
     assert_eq!(verified(&node).faults.len(), 6, "a subject each");
 
     let done = applied(&node);
-    assert!(done.faults.is_empty() && done.steps.len() == 5, "{done:?}");
+    assert!(done.faults.is_empty() && done.steps.len() == 6, "{done:?}");
     assert!(done.steps.iter().all(|step| step.state == StepState::Done && step.attempts == 0), "{done:?}");
     let holds: Vec<_> = done.holds.iter().map(|holds| (holds.subject.as_str(), holds.what.as_str())).collect();
     assert_eq!(
