@@ -145,7 +145,7 @@ fn every_subject_says_what_differs_and_once_it_is_done_nothing_does() {
     assert_eq!(planned(&node), Plan::default());
     assert!(nothing(&applied(&node)));
     let features = node.text("/etc/kubernetes/node-feature-discovery/features.d/basalt").unwrap();
-    assert_eq!(features, "example.org/site=hall-3\ntier=training\n");
+    assert_eq!(features, "example.org/site=hall-3\nfeature.node.kubernetes.io/tier=training\n");
     let kubelet = node.text("/etc/kubernetes/kubelet.conf.d/50-basalt.conf").unwrap();
     let json: serde_json::Value = serde_json::from_str(kubelet.split_once('\n').unwrap().1).unwrap();
     assert_eq!(json["cpuManagerPolicy"], "static");
@@ -242,6 +242,37 @@ fn while_a_file_has_a_mistake_nothing_is_changed() {
     let faults: Vec<_> = done.faults.iter().map(|fault| fault.what.clone()).collect();
     assert_eq!(faults, [format!("{DESIRED}:1:2: unknown key \"label\"; did you mean \"labels\"?")]);
     assert_eq!((done.steps, done.again, node.changes()), (vec![], false, changes));
+}
+
+/// Labels whose lines are 65,535 bytes and `more`.
+fn many_labels(more: usize) -> String {
+    let value = "v".repeat(63);
+    let line = |name: String| format!("\"example.org/{name}\" = \"{value}\"\n");
+    let lines: String = (1..=808).map(|number| line(format!("{number:04}"))).collect();
+    format!("[labels]\n{lines}{}", line("last-name-".to_owned() + &"x".repeat(more)))
+}
+
+#[test]
+fn no_more_labels_than_node_feature_discovery_reads() {
+    let node = node(&many_labels(1));
+    assert_eq!(applied(&node).faults, []);
+    let features = "/etc/kubernetes/node-feature-discovery/features.d/basalt";
+    let whole = node.text(features).unwrap();
+    assert_eq!(whole.len(), 65_536);
+    node.write(DESIRED, &many_labels(2));
+    let faults: Vec<_> = applied(&node).faults.into_iter().map(|fault| fault.what).collect();
+    assert_eq!(faults, [format!("{features}: needed at most 65536 bytes, found 65537 in 809 labels")]);
+    assert_eq!(node.text(features).unwrap(), whole, "what was there stays");
+}
+
+#[test]
+fn one_label_has_one_value() {
+    let same = node("[labels]\ntier = \"a\"\n\"feature.node.kubernetes.io/tier\" = \"a\"\n");
+    assert_eq!(applied(&same).faults, []);
+    let two = node("[labels]\ntier = \"a\"\n\"feature.node.kubernetes.io/tier\" = \"b\"\n");
+    let faults: Vec<_> = applied(&two).faults.into_iter().map(|fault| fault.what).collect();
+    let wanted = format!("feature.node.kubernetes.io/tier is wished to be \"b\" ({DESIRED}:3:37) and \"a\" ({DESIRED}:2:8)");
+    assert_eq!(faults, [wanted]);
 }
 
 #[test]

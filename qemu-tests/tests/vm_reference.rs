@@ -264,7 +264,10 @@ fn it_became_what_it_should_be(vm: &mut Running) -> Result<()> {
         COMMAND,
         &[
             ("hostname; hostnamectl --static", &format!("{HOST_NAME}\n{HOST_NAME}")),
-            ("cat /etc/kubernetes/node-feature-discovery/features.d/basalt", "image=gpu-node\ntier=case"),
+            (
+                "cat /etc/kubernetes/node-feature-discovery/features.d/basalt",
+                "feature.node.kubernetes.io/image=gpu-node\nfeature.node.kubernetes.io/tier=case",
+            ),
             (
                 "grep -o '\"reservedSystemCPUs\": \"0\"' /etc/kubernetes/kubelet.conf.d/50-basalt.conf",
                 "\"reservedSystemCPUs\": \"0\"",
@@ -285,7 +288,7 @@ fn it_became_what_it_should_be(vm: &mut Running) -> Result<()> {
             ("basalt-firstboot verify | grep -o 'labels: it differs: 2 labels'", "labels: it differs: 2 labels"),
             (
                 "busctl call org.basalt.FirstBoot1 /org/basalt/FirstBoot1 org.basalt.FirstBoot1 Apply; basalt-firstboot status --wait >/dev/null; cat /etc/kubernetes/node-feature-discovery/features.d/basalt",
-                "image=gpu-node\ntier=case",
+                "feature.node.kubernetes.io/image=gpu-node\nfeature.node.kubernetes.io/tier=case",
             ),
         ],
     )?;

@@ -69,7 +69,10 @@ fn resets(count: u32) -> Result<()> {
         &[
             ("hostname; hostnamectl --static", "node-525400123456\nnode-525400123456"),
             ("grep -cw basalt.case=1 /proc/cmdline", "1"),
-            ("cat /etc/kubernetes/node-feature-discovery/features.d/basalt", "image=gpu-node\ntier=case"),
+            (
+                "cat /etc/kubernetes/node-feature-discovery/features.d/basalt",
+                "feature.node.kubernetes.io/image=gpu-node\nfeature.node.kubernetes.io/tier=case",
+            ),
             ("grep -c example.org/gpu /etc/kubernetes/kubelet.conf.d/50-basalt.conf", "1"),
             ("cat /etc/basalt/authorized_keys/root", &key.public),
             ("cat /sys/class/net/e*/mtu", "1400"),

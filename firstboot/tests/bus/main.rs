@@ -303,7 +303,7 @@ fn who_may_has_the_node_made_what_it_should_be() {
     node.busctl_ok(Who::Owner, &call("Apply"));
     let line = agent.summary();
     assert!(line.starts_with("Basalt gpu-node 1.2.0: configured"), "{line}");
-    assert_eq!(fs::read_to_string(&features).unwrap(), "tier=test\n");
+    assert_eq!(fs::read_to_string(&features).unwrap(), "feature.node.kubernetes.io/tier=test\n");
     let metrics = fs::read_to_string(exporter.join("basalt.prom")).unwrap();
     assert!(metrics.contains("{step=\"labels/features\",state=\"done\"} 1\n"), "{metrics}");
     let steps = ["--json=short", "get-property", names::BUS_NAME, names::OBJECT_PATH, names::INTERFACE, "Steps"];
@@ -323,14 +323,14 @@ fn who_may_has_the_node_made_what_it_should_be() {
     let done = node.agent(&["apply", "--retry"]);
     let screen = String::from_utf8(done.stdout).unwrap();
     assert!(done.status.success() && screen.starts_with("labels/features      done     1 labels in "), "{screen}");
-    assert_eq!(fs::read_to_string(&features).unwrap(), "tier=other\n");
+    assert_eq!(fs::read_to_string(&features).unwrap(), "feature.node.kubernetes.io/tier=other\n");
     fs::write(&wishes, "label.tier = \"other\"\n").unwrap();
     let done = node.agent(&["apply"]);
     let screen = String::from_utf8(done.stdout).unwrap();
     assert!(!done.status.success() && screen.contains("unknown key \"label\"; did you mean \"labels\"?"), "{screen}");
     assert_eq!(
         (node.property(Who::Nobody, "State").as_str(), fs::read_to_string(&features).unwrap().as_str()),
-        ("degraded", "tier=other\n")
+        ("degraded", "feature.node.kubernetes.io/tier=other\n")
     );
 }
 
@@ -343,9 +343,10 @@ fn an_action_is_explained() {
     fs::write(&wishes, "labels.tier = \"test\"\n").unwrap();
     let explained = node.agent_in_root(&["explain", "labels/features"]);
     let screen = String::from_utf8(explained.stdout).unwrap();
-    for part in
-        ["Asked by    /etc/basalt/firstboot.d/50-site.toml:1:15\n", "features.d/basalt (1 lines):\n              tier=test\n"]
-    {
+    for part in [
+        "Asked by    /etc/basalt/firstboot.d/50-site.toml:1:15\n",
+        "features.d/basalt (1 lines):\n              feature.node.kubernetes.io/tier=test\n",
+    ] {
         assert!(screen.contains(part), "{screen}");
     }
     let unknown = node.agent_in_root(&["explain", "labels/feature"]);

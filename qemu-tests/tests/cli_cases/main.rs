@@ -26,6 +26,7 @@ mod mirror;
 mod module_signing;
 mod module_sources;
 mod modules_index;
+mod nfd;
 mod oci;
 mod preflight;
 mod readback;

@@ -1,0 +1,112 @@
+//! The agent's labels, read by node feature discovery's own reader and judged by its own rules.
+
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+use basalt_contract::desired::{check, read};
+use basalt_contract::placed::{Findings, Sources};
+use qemu_tests::{Features, Scratch, agent, run};
+
+const FOLDER: &str = "etc/kubernetes/node-feature-discovery/features.d";
+const DOMAIN: &str = "feature.node.kubernetes.io";
+
+/// What becomes of the desired state `wishes` on a node.
+fn labelled(scratch: &Scratch, wishes: &str) -> Result<Features> {
+    scratch.write("root/etc/basalt/firstboot.d/50-case.toml", wishes)?;
+    scratch.write("root/proc/cmdline", "quiet\n")?;
+    let root = scratch.path().join("root");
+    run(Command::new(agent()?).arg("--root").arg(&root).arg("apply"))?;
+    Features::read(&root)
+}
+
+#[test]
+fn cli_node_feature_discovery_gives_the_labels_that_are_wished() -> Result<()> {
+    let scratch = Scratch::new()?;
+    let longest = "v".repeat(63);
+    let wishes = format!(
+        "[labels]\ntier = \"training\"\nempty = \"\"\n\"example.org/site\" = \"hall-3\"\n\"example.org/longest\" = \"{longest}\"\n"
+    );
+    // What a power cut may leave is not read.
+    scratch.write(&format!("root/{FOLDER}/.basalt.new"), "example.org/half=1\nexample.org/si")?;
+    let Features { given, refused } = labelled(&scratch, &wishes)?;
+    ensure!(refused.is_empty(), "{refused:?}");
+    let given: Vec<_> = given.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let wanted = [
+        format!("example.org/longest={longest}"),
+        "example.org/site=hall-3".to_owned(),
+        format!("{DOMAIN}/empty="),
+        format!("{DOMAIN}/tier=training"),
+    ];
+    ensure!(given == wanted, "{given:?}");
+
+    // The largest file that the agent writes is read; one that is larger is not.
+    let line = |name: String| format!("\"example.org/{name}\" = \"{longest}\"\n");
+    let lines: String = (1..=808).map(|number| line(format!("{number:04}"))).collect();
+    let Features { given, refused } = labelled(&scratch, &format!("[labels]\n{lines}{}", line("last-name-x".to_owned())))?;
+    ensure!((given.len(), refused.len()) == (809, 0), "{} given, {refused:?}", given.len());
+    let written = scratch.path().join(format!("root/{FOLDER}/basalt"));
+    let largest = fs::read_to_string(&written)?;
+    ensure!(largest.len() == 65_536, "{}", largest.len());
+    fs::write(&written, largest + "\n")?;
+    ensure!(Features::read(&scratch.path().join("root"))?.given.is_empty(), "the limit is another one");
+    Ok(())
+}
+
+/// What the agent's check refuses and what node feature discovery refuses is the same.
+#[test]
+fn cli_labels_are_refused_where_node_feature_discovery_refuses_them() -> Result<()> {
+    let long = "n".repeat(64);
+    let deep = format!("{}example.org", "d.".repeat(122));
+    let keys = [
+        "tier",
+        "Tier_1.x",
+        "-x",
+        "x-",
+        "",
+        "a b",
+        &long,
+        &long[1..],
+        "@x",
+        "ü", // names
+        "example.org/x",
+        "Example.org/x",
+        "example..org/x",
+        "-a.org/x",
+        "a_b.org/x",
+        "a/b/c",
+        "/x",
+        "a/", // domains
+        "kubernetes.io/x",
+        "node.kubernetes.io/x",
+        "mykubernetes.io/x",
+        "node-role.kubernetes.io/x",
+        "k8s.io/x",
+        "feature.node.kubernetes.io/x",
+        "a.feature.node.kubernetes.io/x",
+        "afeature.node.kubernetes.io/x",
+        "profile.node.kubernetes.io/x",
+        "a.b.profile.node.kubernetes.io/x",
+    ];
+    let deeper = [format!("{deep}/x"), format!("d{deep}/x"), format!("{long}.org/x")];
+    let keys: Vec<_> = keys.into_iter().chain(deeper.iter().map(String::as_str)).collect();
+    let values = ["1", "", "a.b_c-d", "-", "a-", ".a", "a b", "a/b", "1g.5gb+me", "@a.b.c", &long, &long[1..], "ü"];
+    let named = (0..).zip(&values).map(|(number, value)| (format!("example.org/value-{number}"), *value));
+    let pairs: Vec<_> = keys.iter().map(|key| ((*key).to_owned(), "1")).chain(named).collect();
+
+    let scratch = Scratch::new()?;
+    // A name alone is written with its domain.
+    let key = |key: &str| if key.contains('/') { key.to_owned() } else { format!("{DOMAIN}/{key}") };
+    let lines: String = pairs.iter().map(|(name, value)| format!("{}={value}\n", key(name))).collect();
+    scratch.write(&format!("root/{FOLDER}/case"), lines)?;
+    let Features { given, refused } = Features::read(&scratch.path().join("root"))?;
+    ensure!(given.len() + refused.len() == pairs.len(), "{} of {} are read", given.len() + refused.len(), pairs.len());
+    for (name, value) in &pairs {
+        let (mut sources, mut findings) = (Sources::default(), Findings::default());
+        let desired = read("case.toml", &format!("labels.{name:?} = {value:?}\n"), &mut sources, &mut findings);
+        check(&desired, &sources, &mut findings);
+        let theirs = refused.get(&key(name));
+        ensure!(findings.is_empty() == theirs.is_none(), "{name:?} = {value:?}: {theirs:?}, and ours: {findings:?}");
+    }
+    Ok(())
+}
