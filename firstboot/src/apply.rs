@@ -11,6 +11,7 @@ use crate::backend::Outside;
 use crate::desired::{self, Goal};
 use crate::facts::Facts;
 use crate::journal::{self, Journal, Turn};
+use crate::notice::Notice;
 use crate::owners;
 use crate::plan::{Action, Effect, Plan};
 use crate::report;
@@ -119,14 +120,19 @@ pub async fn apply(outside: &Outside, facts: &Facts, told: Listener<'_>) -> Appl
         outside.console.warn(note);
     }
     let node = Node { outside, facts, goal: &goal, patient: true };
+    let plan_id = facts.image.as_ref().map(|image| image.plan_id.as_str());
     let total = SUBJECTS.len().try_into().unwrap_or(u32::MAX);
     let progress = Progress { total, ..Progress::default() };
     let mut pass = Pass { node, journal: journal(outside), progress, applied: Applied::default(), told };
     pass.tell().await;
     for subject in SUBJECTS {
+        let first = pass.progress.steps.len();
         if let Err(fault) = pass.one(subject).await {
             pass.applied.faults.push(fault);
             pass.applied.again = true;
+        }
+        for step in &pass.progress.steps[first..] {
+            outside.console.tell(&Notice::step(step, plan_id));
         }
         pass.progress.done += 1;
         pass.tell().await;

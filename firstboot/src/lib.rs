@@ -21,6 +21,7 @@
 //! | [`acceptance`] | what is measured on the node, in a unit of its own |
 //! | [`explain`], [`export`] | all that is known of one action; what the node is, as desired state |
 //! | [`report`], [`metrics`] | a report as one line and as one screen; as metrics for Prometheus |
+//! | [`notice`] | what is told once, with fields for systemd's journal |
 //! | [`status`] | asks the running agent, else reads its last report |
 //! | [`dbus`] | `org.basalt.FirstBoot1` as the bus sees it |
 //! | [`backend`] | the outside as traits; `backend::real` does it |
@@ -28,7 +29,7 @@
 //! The types that the builder shares are in `basalt-contract`.
 //!
 //! Architecture invariants: only `backend::real` and `dbus` touch the outside, and only `backend::real` touches files. Every path
-//! starts at a root folder, never at "/": a test is a folder. `agent`, `facts` and `report` take values and give values.
+//! starts at a root folder, never at "/": a test is a folder. `agent`, `facts`, `notice` and `report` take values and give values.
 //! Something that cannot be found out is a [`Fault`](basalt_contract::Fault), never a panic and never a guess; the boot goes on.
 
 pub mod acceptance;
@@ -46,6 +47,7 @@ pub mod facts;
 pub mod hardware;
 pub mod journal;
 pub mod metrics;
+pub mod notice;
 pub mod owners;
 pub mod plan;
 pub mod report;

@@ -15,6 +15,7 @@ use crate::apply::{self, Progress};
 use crate::backend::Outside;
 use crate::dbus::{Bus, Refusal, Request, Wish};
 use crate::facts::{self, Facts};
+use crate::notice::Notice;
 use crate::{export, metrics, report};
 
 /// What agetty shows above its prompt, `issue(5)`.
@@ -157,10 +158,10 @@ impl Agent<'_> {
                     self.put(&format!("{}/{}", metrics::FOLDER, metrics::NAME), &metrics::text(&report));
                 }
                 outside.console.redraw();
-                outside.console.announce(&report::summary(&report));
+                outside.console.tell(&Notice::settled(&report));
             }
             Effect::Complete => self.put(COMPLETE, "success\n"),
-            Effect::Warn(Fault { subject, what, next_step }) => outside.console.warn(&format!("{subject}: {what}; {next_step}")),
+            Effect::Tell(notice) => outside.console.tell(&notice),
             Effect::Wake(pause) => self.wake = Some(Instant::now() + pause),
             Effect::Forgive => self.forgotten(apply::retry(outside)),
             Effect::Forget => self.forgotten(apply::accept(outside)),

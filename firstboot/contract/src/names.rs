@@ -30,6 +30,34 @@ pub const SSH_KEY_TYPES: [&str; 7] = [
     "sk-ecdsa-sha2-nistp256@openssh.com",
 ];
 
+/// What the agent tells systemd's journal: the `MESSAGE_ID` of each kind of entry, and the fields beside systemd's own.
+pub mod journal {
+    /// The agent is done: [`field::STATE`] says how.
+    pub const SETTLED: &str = "c692ebd0b8a7479e887e8a4da5f7bd34";
+    /// A [`Fault`](crate::Fault) of the report.
+    pub const FAULT: &str = "734c1cde7b88431e941fa4d2d8198078";
+    /// A [`Step`](crate::Step) has ended: [`field::STEP_STATE`] says how.
+    pub const STEP: &str = "52f3ac557de24609bf4ba90aa2e0065d";
+
+    /// Names of fields.
+    pub mod field {
+        /// The word of the [`State`](crate::State).
+        pub const STATE: &str = "BASALT_STATE";
+        /// The plan that the image was built from.
+        pub const PLAN_ID: &str = "BASALT_PLAN_ID";
+        /// What it is about, one word.
+        pub const SUBJECT: &str = "BASALT_SUBJECT";
+        /// What a person can do.
+        pub const NEXT_STEP: &str = "BASALT_NEXT_STEP";
+        /// The name of a step.
+        pub const STEP: &str = "BASALT_STEP";
+        /// The word of the [`StepState`](crate::StepState).
+        pub const STEP_STATE: &str = "BASALT_STEP_STATE";
+        /// How often the step was begun without success.
+        pub const ATTEMPTS: &str = "BASALT_ATTEMPTS";
+    }
+}
+
 /// The properties of [`INTERFACE`], all read-only and, where nothing else is said, of D-Bus type `s`.
 pub mod property {
     /// The word of the [`State`](crate::State).

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use basalt_firstboot::backend::{
     Answer, Clock, Console, Doing, FileError, Files, Namer, Outside, PeerError, Supervisor, Tuner, UnitState, Units,
 };
+use basalt_firstboot::notice::{Kind, Notice};
 use serde_json::{Value, json};
 
 /// What becomes of what nobody has told the disk to keep.
@@ -56,7 +57,7 @@ struct State {
     changes: Vec<String>,
     /// What was measured, in order.
     measured: Vec<String>,
-    warnings: Vec<String>,
+    notices: Vec<Notice>,
 }
 
 /// What becomes of a unit that is started.
@@ -235,9 +236,15 @@ impl SimulatedNode {
         self.state().measured.clone()
     }
 
-    /// What the agent had to warn of.
+    /// What the agent told.
+    pub fn notices(&self) -> Vec<Notice> {
+        self.state().notices.clone()
+    }
+
+    /// What the agent had to warn of, beside steps and faults.
     pub fn warnings(&self) -> Vec<String> {
-        self.state().warnings.clone()
+        let remarks = self.notices().into_iter().filter(|notice| notice.kind == Kind::Remark);
+        remarks.map(|notice| notice.message).collect()
     }
 
     /// The power will go when so many points have been passed.
@@ -457,15 +464,11 @@ impl Clock for SimulatedNode {
 }
 
 impl Console for SimulatedNode {
-    fn announce(&self, line: &str) {
-        self.state().warnings.push(line.to_owned());
+    fn tell(&self, notice: &Notice) {
+        self.state().notices.push(notice.clone());
     }
 
     fn redraw(&self) {}
-
-    fn warn(&self, line: &str) {
-        self.state().warnings.push(line.to_owned());
-    }
 }
 
 impl Supervisor for SimulatedNode {

@@ -24,6 +24,7 @@ pub use self::published::Published;
 use crate::VERSION;
 use crate::apply::{Applied, Progress};
 use crate::facts::Facts;
+use crate::notice::Notice;
 
 /// After the first pass of a boot, and after the second.
 const PAUSES: [Duration; 2] = [Duration::from_secs(30), Duration::from_secs(120)];
@@ -154,8 +155,8 @@ pub enum Effect {
     Apply(Box<Facts>),
     /// Write the report's file; answers [`Event::ReportWritten`] or [`Event::ReportFailed`].
     WriteReport(Box<Report>),
-    /// Put a fault into the journal.
-    Warn(Fault),
+    /// Put something into the journal.
+    Tell(Notice),
     /// Show what became of it, on the console and in the journal.
     Announce(Box<Report>),
     /// Tell who bootstraps nodes that this one is done.
@@ -262,7 +263,8 @@ fn conclude(pass: Pass, facts: Facts, progress: Progress, applied: Applied, at: 
 }
 
 fn settle(end: Box<End>) -> (State, Vec<Effect>) {
-    let mut effects: Vec<_> = end.report.faults.iter().cloned().map(Effect::Warn).collect();
+    let fault = |fault| Effect::Tell(Notice::fault(fault, &end.report));
+    let mut effects: Vec<_> = end.report.faults.iter().map(fault).collect();
     effects.push(Effect::Announce(Box::new(end.report.clone())));
     effects.extend((end.report.state == Word::Configured).then_some(Effect::Complete));
     effects.extend(end.pause.map(Effect::Wake));

@@ -19,7 +19,7 @@ fn words(effects: &[Effect]) -> Vec<&'static str> {
         Effect::Collect => "collect",
         Effect::Apply(_) => "apply",
         Effect::WriteReport(_) => "write",
-        Effect::Warn(_) => "warn",
+        Effect::Tell(_) => "warn",
         Effect::Announce(_) => "announce",
         Effect::Complete => "complete",
         Effect::Reboot => "reboot",

@@ -8,6 +8,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::{fmt, io};
 
+use crate::notice::Notice;
+
 /// Files below the agent's root. Paths are absolute and mean places below that root, symbolic links included.
 pub trait Files: Send + Sync {
     /// All bytes of a file of at most [`READ_LIMIT`] bytes.
@@ -49,12 +51,14 @@ pub trait Clock {
 
 /// Where people look.
 pub trait Console {
-    /// The one line about this boot: journal.
-    fn announce(&self, line: &str);
+    /// What is told once: the journal gets all of it with its fields, where there is one.
+    fn tell(&self, notice: &Notice);
     /// What is above the login prompt has changed: the prompt is to be drawn anew.
     fn redraw(&self);
-    /// Something to look at: journal only.
-    fn warn(&self, line: &str);
+    /// Something to look at.
+    fn warn(&self, line: &str) {
+        self.tell(&Notice::remark(line));
+    }
 }
 
 /// Who started us and wants to know how we do: systemd.

@@ -2,6 +2,7 @@
 //!
 //! Run by root, an unprivileged reader is another user (nobody); else it is the user who runs the test.
 
+mod journald;
 mod node;
 mod simulated_systemd;
 mod simulated_tuned;
@@ -11,8 +12,10 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixDatagram;
 
+use basalt_contract::names::journal;
 use basalt_contract::{Report, State, StepState, names};
 use basalt_firstboot::subject::SUBJECTS;
+use journald::Journald;
 use node::{Node, Who};
 
 #[test]
@@ -332,6 +335,44 @@ fn who_may_has_the_node_made_what_it_should_be() {
         (node.property(Who::Nobody, "State").as_str(), fs::read_to_string(&features).unwrap().as_str()),
         ("degraded", "feature.node.kubernetes.io/tier=other\n")
     );
+}
+
+#[test]
+fn the_journal_has_an_entry_for_each_step_each_fault_and_the_end() {
+    let node = Node::new();
+    node.describe();
+    node.wants_profile("unknown");
+    let wishes = node.path("etc/basalt/firstboot.d/50-site.toml");
+    fs::create_dir_all(wishes.parent().unwrap()).unwrap();
+    fs::write(wishes, "labels.tier = \"test\"\n").unwrap();
+    simulated_tuned::start(&node.address(), "balanced");
+    let journald = Journald::start(&node);
+    let agent = node.serve();
+    let plan = "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0";
+    let settled = journald.entries(journal::SETTLED, 1).remove(0);
+    let line = settled["MESSAGE"].as_str().unwrap();
+    assert!(line.starts_with("Basalt gpu-node 1.2.0: degraded: tuned: the profile unknown, now balanced: "), "{line}");
+    let fields = ["SYSLOG_IDENTIFIER", "PRIORITY", "BASALT_STATE", "BASALT_PLAN_ID"].map(|name| settled[name].as_str().unwrap());
+    assert_eq!(fields, ["basalt-firstboot", "4", "degraded", plan]);
+    let fault = journald.entries(journal::FAULT, 1).remove(0);
+    assert_eq!((&fault["BASALT_SUBJECT"], &fault["BASALT_STATE"]), (&"tuned".into(), &"degraded".into()));
+    assert!(fault["BASALT_NEXT_STEP"].as_str().unwrap().ends_with("`basalt-firstboot apply --retry`"), "{fault}");
+    let steps: Vec<_> = journald
+        .entries(journal::STEP, 2)
+        .iter()
+        .map(|step| {
+            let fields = ["BASALT_SUBJECT", "BASALT_STEP", "BASALT_STEP_STATE", "BASALT_ATTEMPTS", "PRIORITY", "BASALT_PLAN_ID"];
+            fields.map(|name| step[name].as_str().unwrap()).join(" ")
+        })
+        .collect();
+    assert_eq!(
+        steps,
+        [format!("labels labels/features done 0 6 {plan}"), format!("tuned tuned/profile failed 1 4 {plan}")],
+        "one each"
+    );
+    agent.terminate();
+    let (status, stderr) = agent.end();
+    assert_eq!((status.code(), stderr.as_str()), (Some(0), ""), "nothing is told twice");
 }
 
 #[test]

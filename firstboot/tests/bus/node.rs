@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use basalt_contract::names;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::fstat;
 use nix::unistd::{Pid, geteuid};
 
 /// No step takes longer than this, not even on a busy machine.
@@ -129,14 +130,19 @@ impl Node {
     /// Starts the agent as the service.
     pub fn serve(&self) -> Agent {
         let mut command = self.command();
-        command.args(["serve", "--root"]).arg(self.path("")).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // Where there is a journal, standard error is its, as far as the agent can see.
+        let (stderr, writer) = std::io::pipe().unwrap();
+        if self.path("run/systemd/journal/socket").exists() {
+            let it = fstat(&writer).unwrap();
+            command.env("JOURNAL_STREAM", format!("{}:{}", it.st_dev, it.st_ino));
+        }
+        command.args(["serve", "--root"]).arg(self.path("")).stdout(Stdio::piped()).stderr(writer);
         if self.notify_socket().exists() {
             command.env("NOTIFY_SOCKET", self.notify_socket());
         }
         let mut child = command.spawn().unwrap();
         let stdout = lines(child.stdout.take().unwrap());
-        let stderr = lines(child.stderr.take().unwrap());
-        Agent { child, stdout, stderr }
+        Agent { child, stdout, stderr: lines(stderr) }
     }
 
     /// Runs the agent with `args` to its end.
@@ -312,7 +318,7 @@ fn until_end(lines: &Receiver<String>) -> Vec<String> {
 }
 
 /// A child that may have ended already is ended.
-fn end(child: &mut Child) {
+pub fn end(child: &mut Child) {
     let _ = child.kill();
     let _ = child.wait();
 }

@@ -6,6 +6,7 @@ mod console;
 mod elsewhere;
 mod files;
 mod hostnamed;
+mod journald;
 pub mod ostree;
 mod peer;
 mod systemd;
@@ -38,7 +39,7 @@ pub fn outside(root: &Path) -> io::Result<Outside> {
     Ok(Outside {
         files: Arc::new(Root::open(root)?),
         clock: Box::new(SystemClock),
-        console: Box::new(Streams::new(env::var_os("JOURNAL_STREAM").is_some(), root)),
+        console: Box::new(Streams::new(env::var("JOURNAL_STREAM").ok().as_deref(), root)),
         supervisor: Box::new(Systemd::new(env::var_os("NOTIFY_SOCKET"))),
         tuner: Box::new(Tuned),
         namer: Box::new(Hostnamed),
