@@ -116,14 +116,12 @@ pub async fn apply(outside: &Outside, facts: &Facts, told: Listener<'_>) -> Appl
         // What nobody seems to wish might be in the file that has a mistake.
         return Applied { faults: goal.faults, ..Applied::default() };
     }
-    for note in &goal.drive.notes {
-        outside.console.warn(note);
-    }
     let node = Node { outside, facts, goal: &goal, patient: true };
     let plan_id = facts.image.as_ref().map(|image| image.plan_id.as_str());
     let total = SUBJECTS.len().try_into().unwrap_or(u32::MAX);
     let progress = Progress { total, ..Progress::default() };
     let mut pass = Pass { node, journal: journal(outside), progress, applied: Applied::default(), told };
+    pass.remark();
     pass.tell().await;
     for subject in SUBJECTS {
         let first = pass.progress.steps.len();
@@ -161,6 +159,19 @@ struct Pass<'a, 'l> {
 }
 
 impl Pass<'_, '_> {
+    /// What a config drive says that is not honoured, once in a boot.
+    fn remark(&mut self) {
+        let console = &self.node.outside.console;
+        let boot = self.boot().to_owned();
+        let notes = self.journal.untold(&self.node.goal.drive.notes, &boot);
+        notes.iter().for_each(|note| console.warn(note));
+        if !notes.is_empty()
+            && let Err(why) = self.keep()
+        {
+            console.warn(&why);
+        }
+    }
+
     /// Who waits for something else than us gets a turn.
     async fn tell(&mut self) {
         (self.told)(&self.progress);

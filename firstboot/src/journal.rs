@@ -25,6 +25,22 @@ pub struct Journal {
     format: u32,
     /// By `subject/name`.
     entries: BTreeMap<String, Entry>,
+    /// What was to be told once in a boot.
+    #[serde(default, skip_serializing_if = "Told::is_empty")]
+    told: Told,
+}
+
+/// What was told in one boot.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Told {
+    boot: String,
+    lines: Vec<String>,
+}
+
+impl Told {
+    const fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
 }
 
 /// What became of one action.
@@ -85,7 +101,7 @@ pub enum Stage {
 
 impl Default for Journal {
     fn default() -> Self {
-        Self { format: FORMAT, entries: BTreeMap::new() }
+        Self { format: FORMAT, entries: BTreeMap::new(), told: Told::default() }
     }
 }
 
@@ -169,6 +185,16 @@ impl Journal {
         for entry in self.entries.values_mut() {
             (entry.state, entry.failures, entry.interruptions) = (Stage::Failed, 0, 0);
         }
+    }
+
+    /// Those of `lines` that were not told in the boot `boot` (empty: it is not known, and they are told again). They are from now on.
+    pub fn untold(&mut self, lines: &[String], boot: &str) -> Vec<String> {
+        if self.told.boot != boot || boot.is_empty() {
+            self.told = Told { boot: boot.to_owned(), lines: vec![] };
+        }
+        let untold: Vec<_> = lines.iter().filter(|line| !self.told.lines.contains(line)).cloned().collect();
+        self.told.lines.extend(untold.iter().cloned());
+        untold
     }
 
     /// Forgets the actions of a subject that do not differ: they hold, or nobody wishes them any more. Answers whether there were any.
@@ -255,6 +281,19 @@ mod tests {
         journal.end(&action("x"), Ok(()), 3);
         let entry = journal.entry(&action("x")).unwrap();
         assert_eq!((entry.state, entry.interruptions, entry.since), (Stage::Done, 0, 3));
+    }
+
+    #[test]
+    fn what_is_to_be_told_once_in_a_boot_is() {
+        let [a, b] = ["a", "b"].map(str::to_owned);
+        let mut journal = Journal::default();
+        assert_eq!(journal.untold(std::slice::from_ref(&a), "1"), ["a"]);
+        assert_eq!(journal.untold(&[a.clone(), b.clone()], "1"), ["b"]);
+        journal = Journal::from_json(journal.to_json().as_bytes()).unwrap();
+        assert!(journal.untold(&[a.clone(), b], "1").is_empty());
+        for boot in ["2", "", ""] {
+            assert_eq!(journal.untold(std::slice::from_ref(&a), boot), ["a"], "{boot:?}");
+        }
     }
 
     #[test]

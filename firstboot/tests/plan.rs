@@ -433,7 +433,7 @@ fn a_config_drive_is_honoured_and_taking_it_out_takes_nothing_away() {
     node.write("/etc/systemd/network/10-basalt-old.network", "x");
     node.write("/etc/systemd/network/50-theirs.network", "theirs");
     let folder = "/run/basalt/config-drive/nocloud";
-    node.write(&format!("{folder}/meta-data"), "local-hostname: drive\n");
+    node.write(&format!("{folder}/meta-data"), "local-hostname: drive\ninstance-type: large\n");
     node.write(&format!("{folder}/user-data"), "#cloud-config\nssh_authorized_keys:\n- ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ8sXfZ6mD2bQ7nW0pTq5rKc3vYh1uLg9eXa4oMs7dBk me\n");
     let config =
         "version: 2\nethernets:\n  lan:\n    match: {macaddress: '52:54:00:12:34:56'}\n    set-name: lan\n    dhcp4: true\n";
@@ -450,9 +450,14 @@ fn a_config_drive_is_honoured_and_taking_it_out_takes_nothing_away() {
             ("network/files", StepState::Done, after)
         ]
     );
+    applied(&node);
+    let note = format!("{folder}/meta-data: not honoured: instance-type");
+    assert_eq!(node.warnings(), std::slice::from_ref(&note), "once in a boot");
     node.boot_again(Unsynced::Kept);
     let done = applied(&node);
     assert!(nothing(&done) && !done.reboot, "{done:?}");
+    applied(&node);
+    assert_eq!(node.warnings(), [note.clone(), note], "and in each");
     let kept = node.files("/run");
     assert_eq!(kept.get("/etc/systemd/network/50-theirs.network").map(String::as_str), Some("theirs"));
     assert_eq!(kept.keys().filter(|path| path.starts_with(network)).count(), 2, "{kept:?}");
