@@ -70,7 +70,7 @@ pub fn boot_id(files: &dyn Files) -> Result<String, String> {
     if groups == [8, 4, 4, 4, 12] && text.chars().all(|c| is_hex(c) || c == '-') {
         Ok(text)
     } else {
-        Err(format!("{BOOT_ID}: needed a UUID in lower case, found {text:?}"))
+        Err(format!("{BOOT_ID}: needed a UUID in lower case, found {:?}", short(&text)))
     }
 }
 
@@ -97,7 +97,7 @@ fn machine_id(files: &dyn Files) -> Result<String, String> {
     if text.len() == 32 && text.chars().all(is_hex) {
         Ok(text)
     } else {
-        Err(format!("{MACHINE_ID}: needed 32 hexadecimal digits, found {text:?}"))
+        Err(format!("{MACHINE_ID}: needed 32 hexadecimal digits, found {:?}", short(&text)))
     }
 }
 
@@ -134,7 +134,7 @@ fn ostree_argument(line: &str) -> Result<String, String> {
     let value = line.split_ascii_whitespace().find_map(|word| word.strip_prefix("ostree="));
     match value {
         Some(path) if path.starts_with('/') => Ok(path.to_owned()),
-        Some(path) => Err(format!("{COMMAND_LINE}: needed ostree=/..., found {path:?}")),
+        Some(path) => Err(format!("{COMMAND_LINE}: needed ostree=/..., found {:?}", short(path))),
         None => Err(format!("{COMMAND_LINE}: there is no ostree= argument")),
     }
 }
@@ -160,7 +160,7 @@ impl FromStr for DeploymentPath {
 }
 
 fn not_a_deployment(what: &str, found: &str) -> String {
-    format!("needed deploy/OS/deploy/CHECKSUM.SERIAL as {what}, found {found:?}")
+    format!("needed deploy/OS/deploy/CHECKSUM.SERIAL as {what}, found {:?}", short(found))
 }
 
 /// A file's text.
@@ -172,6 +172,14 @@ pub(crate) fn text(files: &dyn Files, path: &str) -> Result<String, String> {
 /// A file's text without the line feed at its end.
 pub(crate) fn line(files: &dyn Files, path: &str) -> Result<String, String> {
     text(files, path).map(|text| text.trim_end_matches('\n').to_owned())
+}
+
+/// So much of a text that is not what it should be is shown: what is broken may be large.
+pub(crate) fn short(text: &str) -> String {
+    let mut chars = text.chars();
+    let start: String = chars.by_ref().take(80).collect();
+    let rest = chars.as_str().len();
+    if rest == 0 { start } else { format!("{start}... and {rest} bytes more") }
 }
 
 const fn is_hex(c: char) -> bool {

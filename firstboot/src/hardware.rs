@@ -8,6 +8,7 @@ use basalt_contract::Hardware;
 use basalt_contract::hardware::{DMI, Interface, PciDevice};
 
 use crate::backend::{FileError, Files};
+use crate::facts::short;
 
 const DMI_FOLDER: &str = "/sys/class/dmi/id";
 /// Devices on PCI, by address.
@@ -15,6 +16,8 @@ pub const PCI_FOLDER: &str = "/sys/bus/pci/devices";
 const NET_FOLDER: &str = "/sys/class/net";
 const PROCESSORS: &str = "/sys/devices/system/cpu/online";
 const MEMORY: &str = "/proc/meminfo";
+/// What firmware says is a word or two.
+const LONGEST: usize = 256;
 
 /// Finds out; `note` hears what is broken.
 pub fn collect(files: &dyn Files, mut note: impl FnMut(String)) -> Hardware {
@@ -31,7 +34,9 @@ pub fn collect(files: &dyn Files, mut note: impl FnMut(String)) -> Hardware {
 fn dmi(files: &dyn Files, note: &mut impl FnMut(String)) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     for name in DMI {
-        match files.read(&format!("{DMI_FOLDER}/{name}")) {
+        let path = format!("{DMI_FOLDER}/{name}");
+        match files.read(&path) {
+            Ok(bytes) if bytes.len() > LONGEST => note(format!("{path}: needed at most {LONGEST} bytes, found {}", bytes.len())),
             Ok(bytes) => {
                 let text: String = String::from_utf8_lossy(&bytes).chars().filter(|c| !c.is_control()).collect();
                 found.insert(name.to_owned(), text.trim().to_owned());
@@ -52,7 +57,8 @@ fn pci(files: &dyn Files, note: &mut impl FnMut(String)) -> Result<BTreeMap<Stri
             let Some(text) = here(files.read(&path)).map_err(|error| error.to_string())? else { return Ok(None) };
             let text = String::from_utf8_lossy(&text).trim_end().to_owned();
             let hex = text.strip_prefix("0x").filter(|hex| hex.len() == digits && hex.chars().all(|c| c.is_ascii_hexdigit()));
-            let hex = hex.ok_or_else(|| format!("{path}: needed 0x and {digits} hexadecimal digits, found {text:?}"))?;
+            let hex =
+                hex.ok_or_else(|| format!("{path}: needed 0x and {digits} hexadecimal digits, found {:?}", short(&text)))?;
             Ok(Some(hex.to_ascii_lowercase()))
         };
         let device = || -> Result<Option<PciDevice>, String> {
@@ -81,17 +87,23 @@ fn interfaces(files: &dyn Files, note: &mut impl FnMut(String)) -> Result<BTreeM
     let mut found = BTreeMap::new();
     for name in names(files, NET_FOLDER)? {
         let folder = format!("{NET_FOLDER}/{name}");
-        let interface = || -> Result<Option<Interface>, FileError> {
+        let interface = || -> Result<Option<Interface>, String> {
+            let said = |error: FileError| error.to_string();
             // Loopback, bridges and bonds have no device.
-            let Some(device) = here(files.read_link(&format!("{folder}/device")))? else { return Ok(None) };
-            let Some(mac) = here(files.read(&format!("{folder}/address")))? else { return Ok(None) };
+            let Some(device) = here(files.read_link(&format!("{folder}/device"))).map_err(said)? else { return Ok(None) };
+            let Some(mac) = here(files.read(&format!("{folder}/address"))).map_err(said)? else { return Ok(None) };
             let mac = String::from_utf8_lossy(&mac).trim().to_lowercase();
+            // InfiniBand has 20 bytes, and a modem none.
+            let pair = |pair: &str| pair.len() == 2 && pair.chars().all(|c| c.is_ascii_hexdigit());
+            if !mac.is_empty() && !mac.split(':').all(pair) {
+                return Err(format!("{folder}/address: needed bytes like 52:54:00:12:34:56, found {:?}", short(&mac)));
+            }
             Ok(Some(Interface { mac, device: last(&device).to_owned() }))
         };
         match interface() {
             Ok(Some(interface)) => drop(found.insert(name, interface)),
             Ok(None) => {}
-            Err(error) => note(error.to_string()),
+            Err(why) => note(why),
         }
     }
     Ok(found)
@@ -99,7 +111,7 @@ fn interfaces(files: &dyn Files, note: &mut impl FnMut(String)) -> Result<BTreeM
 
 /// The names in a folder of the kernel's; a bus that the machine does not have has no devices.
 fn names(files: &dyn Files, folder: &str) -> Result<Vec<String>, String> {
-    Ok(here(files.list(folder)).map_err(|error| error.to_string())?.unwrap_or_default())
+    Ok(files.list_if_there(folder).map_err(|error| error.to_string())?.unwrap_or_default())
 }
 
 /// What is not there (any more: devices come and go) is nothing. `/sys/class/net` has files that are no folders.
@@ -117,7 +129,7 @@ fn processors(files: &dyn Files) -> Result<u32, String> {
         to.parse::<u32>().ok()?.checked_sub(from.parse().ok()?)?.checked_add(1)
     };
     let counts = text.split(',').map(count).try_fold(0_u32, |sum, count| sum.checked_add(count?));
-    counts.ok_or_else(|| format!("{PROCESSORS}: needed processors like 0-3,32, found {text:?}"))
+    counts.ok_or_else(|| format!("{PROCESSORS}: needed processors like 0-3,32, found {:?}", short(&text)))
 }
 
 fn memory(files: &dyn Files) -> Result<u64, String> {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use basalt_contract::{Step, StepState};
 use basalt_firstboot::apply::{Applied, accept, apply, plan, retry, verify};
+use basalt_firstboot::backend::PeerError;
 use basalt_firstboot::export::export;
 use basalt_firstboot::facts;
 use basalt_firstboot::plan::{Effect, Plan};
@@ -466,6 +467,30 @@ fn a_config_drive_is_honoured_and_taking_it_out_takes_nothing_away() {
     }
     assert!(nothing(&applied(&node)));
     assert_eq!(node.files("/run").len(), kept.len());
+}
+
+#[test]
+fn a_network_that_nobody_was_told_of_is_told_again_and_its_reboot_is_not_forgotten() {
+    let node = node("").with_peers(Some(|| PeerError::Absent("org.example")));
+    let drive = "/run/basalt/config-drive/nocloud";
+    node.write(&format!("{drive}/meta-data"), "");
+    let lan = "ethernets:\n  lan:\n    match: {macaddress: '52:54:00:12:34:56'}\n    set-name: lan\n    dhcp4: true\n";
+    node.write(&format!("{drive}/network-config"), &format!("version: 2\n{lan}"));
+    let done = applied(&node);
+    assert!(!done.reboot && done.again && done.steps[0].state == StepState::Failed, "{done:?}");
+    let node = node.with_peers(None);
+    let done = applied(&node);
+    assert!(done.reboot && done.faults.is_empty(), "{done:?}");
+    node.boot_again(Unsynced::Kept);
+    assert!(nothing(&applied(&node)));
+    // What somebody changed by hand is told, too.
+    let network = node.files("/run").into_keys().find(|path| path.ends_with(".network")).unwrap();
+    node.write(&network, "");
+    let done = applied(&node.clone().with_peers(Some(|| PeerError::Absent("org.example"))));
+    assert_eq!(done.steps[0].state, StepState::Failed);
+    let node = node.with_peers(None);
+    assert_eq!(said(&planned(&node))[0].1, "the network of the config drive, which systemd-networkd.service has not read");
+    assert!(applied(&node).faults.is_empty() && nothing(&applied(&node)));
 }
 
 #[test]

@@ -39,10 +39,14 @@ struct State {
     files: BTreeMap<String, Vec<u8>>,
     /// What files were before somebody changed them without telling the disk.
     unsynced: BTreeMap<String, Option<Vec<u8>>>,
-    /// Whether somebody is at the bus under tuned's name.
-    tuned: bool,
     /// Targets of symbolic links.
     links: BTreeMap<String, String>,
+    /// What cannot be read, and the number of the error.
+    spoiled: BTreeMap<String, i32>,
+    /// What everybody on the bus answers.
+    peers: Option<fn() -> PeerError>,
+    /// Whether somebody is at the bus under tuned's name.
+    tuned: bool,
     /// Kernel modules that can be loaded.
     modules: BTreeSet<String>,
     /// Units but for those that the node cannot do without, and what somebody made of them.
@@ -86,6 +90,11 @@ const LOADED_AT_BOOT: [&str; 2] = ["/usr/lib/modules-load.d/", "/etc/modules-loa
 const SYSFS: &str = "/sys/module/";
 /// Units that run have a file here.
 const RUNNING: &str = "/run/running/";
+/// The most that is read of a file.
+const LARGEST: usize = 1 << 20;
+/// Numbers of errors, as Linux has them on every architecture.
+const ENOTDIR: i32 = 20;
+const EISDIR: i32 = 21;
 const UNNAMED: &str = "localhost";
 /// What everything comes to that is measured.
 const FIGURE: f64 = 1000.5;
@@ -95,6 +104,21 @@ const NOW: u64 = 1_800_000_000;
 impl State {
     fn alive(&self) -> io::Result<()> {
         if self.off { Err(io::Error::other("simulated: the power is gone")) } else { Ok(()) }
+    }
+
+    /// Whether `path` can be looked at.
+    fn whole(&self, path: &str) -> io::Result<()> {
+        self.alive()?;
+        self.spoiled.get(path).map_or(Ok(()), |errno| Err(io::Error::from_raw_os_error(*errno)))
+    }
+
+    fn is_folder(&self, path: &str) -> bool {
+        let below = format!("{path}/");
+        self.files.keys().any(|file| file.starts_with(&below))
+    }
+
+    fn heard(&self) -> Result<(), PeerError> {
+        self.peers.map_or(Ok(()), |answer| Err(answer()))
     }
 
     fn point(&mut self) -> io::Result<()> {
@@ -107,7 +131,14 @@ impl State {
     /// One change; `kept`: once it is made, it is on the disk.
     fn change(&mut self, path: &str, bytes: Option<&[u8]>, kept: bool) -> io::Result<()> {
         self.point()?;
+        if self.is_folder(path) {
+            return Err(io::Error::from_raw_os_error(EISDIR));
+        }
+        if self.files.keys().any(|file| path.strip_prefix(file.as_str()).is_some_and(|rest| rest.starts_with('/'))) {
+            return Err(io::Error::from_raw_os_error(ENOTDIR));
+        }
         let before = self.files.get(path).cloned();
+        self.spoiled.remove(path);
         if before.as_deref() != bytes {
             self.changes.push(path.to_owned());
             match bytes {
@@ -202,6 +233,22 @@ impl SimulatedNode {
     /// Somebody else puts a file in place.
     pub fn write(&self, path: &str, text: &str) {
         self.state().files.insert(path.to_owned(), text.into());
+    }
+
+    /// Somebody else puts bytes in place that are no text.
+    pub fn write_bytes(&self, path: &str, bytes: &[u8]) {
+        self.state().files.insert(path.to_owned(), bytes.to_vec());
+    }
+
+    /// A file, folder or link cannot be read, with an error of `errno(3)`, until it is replaced.
+    pub fn spoil(&self, path: &str, errno: i32) {
+        self.state().spoiled.insert(path.to_owned(), errno);
+    }
+
+    /// Whoever is on the bus answers this, whatever it is asked; `None`: it does what it is asked.
+    pub fn with_peers(self, answer: Option<fn() -> PeerError>) -> Self {
+        self.state().peers = answer;
+        self
     }
 
     /// Somebody else takes a file away.
@@ -307,19 +354,28 @@ fn refused(error: &io::Error) -> PeerError {
 impl Files for SimulatedNode {
     fn read(&self, path: &str) -> Result<Vec<u8>, FileError> {
         let state = self.state();
-        state.alive().map_err(failed(path, Doing::Read))?;
-        state.files.get(path).cloned().ok_or_else(|| failed(path, Doing::Read)(io::ErrorKind::NotFound.into()))
+        state.whole(path).map_err(failed(path, Doing::Read))?;
+        let why = match state.files.get(path) {
+            Some(bytes) if bytes.len() <= LARGEST => return Ok(bytes.clone()),
+            Some(_) => io::ErrorKind::FileTooLarge.into(),
+            None if state.is_folder(path) => io::Error::from_raw_os_error(EISDIR),
+            None => io::ErrorKind::NotFound.into(),
+        };
+        Err(failed(path, Doing::Read)(why))
     }
 
     fn read_link(&self, path: &str) -> Result<String, FileError> {
         let state = self.state();
-        state.alive().map_err(failed(path, Doing::ReadLink))?;
+        state.whole(path).map_err(failed(path, Doing::ReadLink))?;
         state.links.get(path).cloned().ok_or_else(|| failed(path, Doing::ReadLink)(io::ErrorKind::NotFound.into()))
     }
 
     fn list(&self, path: &str) -> Result<Vec<String>, FileError> {
         let state = self.state();
-        state.alive().map_err(failed(path, Doing::List))?;
+        state.whole(path).map_err(failed(path, Doing::List))?;
+        if state.files.contains_key(path) {
+            return Err(failed(path, Doing::List)(io::Error::from_raw_os_error(ENOTDIR)));
+        }
         let below = format!("{path}/");
         let mut names: Vec<_> = state
             .files
@@ -344,8 +400,10 @@ impl Namer for SimulatedNode {
     fn set_host_name<'a>(&'a self, name: &'a str) -> Answer<'a, ()> {
         let line = format!("{name}\n");
         let mut state = self.state();
-        let done = state.change(STATIC_NAME, Some(line.as_bytes()), false);
-        let done = done.and_then(|()| state.change(KERNEL_NAME, Some(line.as_bytes()), true)).map_err(|error| refused(&error));
+        let done = state.heard().and_then(|()| {
+            let done = state.change(STATIC_NAME, Some(line.as_bytes()), false);
+            done.and_then(|()| state.change(KERNEL_NAME, Some(line.as_bytes()), true)).map_err(|error| refused(&error))
+        });
         Box::pin(async { done })
     }
 }
@@ -353,7 +411,9 @@ impl Namer for SimulatedNode {
 impl Tuner for SimulatedNode {
     fn active(&self) -> Answer<'_, String> {
         let state = self.state();
-        let answer = if state.tuned {
+        let answer = if let Err(error) = state.heard() {
+            Err(error)
+        } else if state.tuned {
             let text = state.files.get(ACTIVE_PROFILE).map(|bytes| String::from_utf8_lossy(bytes).trim().to_owned());
             state.alive().map_err(|error| refused(&error)).map(|()| text.unwrap_or_default())
         } else {
@@ -409,6 +469,9 @@ impl State {
 impl Units for SimulatedNode {
     fn start<'a>(&'a self, unit: &'a str) -> Answer<'a, ()> {
         let mut state = self.state();
+        if let Err(error) = state.heard() {
+            return Box::pin(async { Err(error) });
+        }
         if let Some(kind) = state.units.get(unit).copied() {
             let started = match kind {
                 Unit::Good => state.change(&format!("{RUNNING}{unit}"), Some(b""), true).map_err(|error| refused(&error)),
@@ -428,7 +491,7 @@ impl Units for SimulatedNode {
     /// The one unit that is started anew loads modules. One that cannot be loaded is passed over, as systemd passes over what is not there.
     fn restart<'a>(&'a self, unit: &'a str) -> Answer<'a, ()> {
         let mut state = self.state();
-        let mut done = if unit == LOADER { Ok(()) } else { Err(PeerError::Refused(format!("simulated: no {unit}"))) };
+        let mut done = if unit == LOADER { state.heard() } else { Err(PeerError::Refused(format!("simulated: no {unit}"))) };
         for name in state.wanted_modules() {
             let path = format!("{SYSFS}{name}/initstate");
             done = done.and_then(|()| state.change(&path, Some(b"live\n"), true).map_err(|error| refused(&error)));
@@ -437,13 +500,15 @@ impl Units for SimulatedNode {
     }
 
     fn reload<'a>(&'a self, _: &'a str) -> Answer<'a, ()> {
-        Box::pin(async { Ok(()) })
+        let done = self.state().heard();
+        Box::pin(async { done })
     }
 
     fn state<'a>(&'a self, unit: &'a str) -> Answer<'a, UnitState> {
         let state = SimulatedNode::state(self);
         let runs = state.files.contains_key(&format!("{RUNNING}{unit}"));
-        let answer = state.alive().map_err(|error| refused(&error)).map(|()| match state.units.get(unit) {
+        let alive = state.alive().map_err(|error| refused(&error)).and_then(|()| state.heard());
+        let answer = alive.map(|()| match state.units.get(unit) {
             None => UnitState::Absent,
             Some(Unit::Masked) => UnitState::Masked,
             Some(_) if runs => UnitState::Active,

@@ -6,6 +6,7 @@ pub mod real;
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 use std::{fmt, io};
 
 use crate::notice::Notice;
@@ -33,6 +34,13 @@ pub trait Files: Send + Sync {
     fn read_link(&self, path: &str) -> Result<String, FileError>;
     /// The names in a folder, in order.
     fn list(&self, path: &str) -> Result<Vec<String>, FileError>;
+    /// The same, where the folder is there.
+    fn list_if_there(&self, path: &str) -> Result<Option<Vec<String>>, FileError> {
+        match self.list(path) {
+            Err(error) if error.cause.kind() == io::ErrorKind::NotFound => Ok(None),
+            listed => listed.map(Some),
+        }
+    }
     /// Takes a file away; when it returns, it is gone from the disk. One that is not there is no error.
     fn remove(&self, path: &str) -> Result<(), FileError>;
     /// Puts a file of mode 0644 in place, folders included, so that after a power cut there is the old or the new one, whole.
@@ -96,7 +104,7 @@ pub trait Units: Send + Sync {
     fn start<'a>(&'a self, unit: &'a str) -> Answer<'a, ()>;
     /// Stops a unit if it runs, starts it, and waits until its job has ended well.
     fn restart<'a>(&'a self, unit: &'a str) -> Answer<'a, ()>;
-    /// Has a unit that runs read its configuration again, and waits until its job has ended well.
+    /// Has a unit, if it runs, read its configuration again, and waits until its job has ended well.
     fn reload<'a>(&'a self, unit: &'a str) -> Answer<'a, ()>;
     /// Where a unit is.
     fn state<'a>(&'a self, unit: &'a str) -> Answer<'a, UnitState>;
@@ -123,6 +131,9 @@ pub enum PeerError {
     /// Nobody has the name, and nobody can be started for it.
     #[error("{0} is not on the system bus")]
     Absent(&'static str),
+    /// Somebody has the name, or could, and says nothing for so long.
+    #[error("{0} does not answer within {seconds} s", seconds = .1.as_secs())]
+    Silent(&'static str, Duration),
     /// It says no, in its own words.
     #[error("{0}")]
     Refused(String),

@@ -9,8 +9,8 @@ use futures_core::Stream as _;
 use zbus::connection::Builder;
 use zbus::{Connection, MatchRule, MessageStream, OwnedVariant, fdo, message};
 
-use super::PATIENCE;
 use super::object::Row;
+use super::{PATIENCE, connect};
 use crate::agent::Also;
 
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
@@ -26,10 +26,6 @@ pub struct Told {
     pub steps: Vec<(String, String)>,
 }
 
-async fn connect() -> zbus::Result<Connection> {
-    Builder::system().method_timeout(PATIENCE).build().await
-}
-
 /// Somebody who asks the running agent, and hears when something is different.
 pub struct Reader {
     connection: Connection,
@@ -42,7 +38,7 @@ impl Reader {
     /// # Errors
     /// When there is no bus.
     pub async fn new() -> zbus::Result<Self> {
-        let connection = connect().await?;
+        let connection = connect(Builder::system().method_timeout(PATIENCE)).await?;
         let rule = MatchRule::builder()
             .msg_type(message::Type::Signal)
             .path(names::OBJECT_PATH)
@@ -89,7 +85,7 @@ pub async fn apply(also: Also) -> Result<bool, String> {
         Also::Failed => "Retry",
         Also::Measured => "Accept",
     };
-    let Ok(connection) = Builder::system().method_timeout(CONSENT).build().await else { return Ok(false) };
+    let Ok(connection) = connect(Builder::system().method_timeout(CONSENT)).await else { return Ok(false) };
     let call = connection.call_method(Some(names::BUS_NAME), names::OBJECT_PATH, Some(names::INTERFACE), method, &());
     match call.await.map_err(fdo::Error::from) {
         Ok(_) => Ok(true),

@@ -29,9 +29,7 @@ pub async fn check(connection: &Connection, header: &Header<'_>, action: &str) -
     let subject = ("system-bus-name", HashMap::from([("name", Variant::from(sender.as_str()))]));
     let call = (subject, action, HashMap::<&str, &str>::new(), INTERACTIVE, "");
     let authority = "org.freedesktop.PolicyKit1";
-    let reply = Builder::system()
-        .method_timeout(PATIENCE)
-        .build()
+    let reply = super::connect(Builder::system().method_timeout(PATIENCE))
         .await?
         .call_method(
             Some(authority),

@@ -24,6 +24,12 @@ use crate::agent::Published;
 /// How long the bus, and an agent on it, may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// A connection, unless the bus itself hangs.
+async fn connect(bus: Builder<'_>) -> zbus::Result<Connection> {
+    let silent = |_| fdo::Error::TimedOut(format!("the bus does not answer within {} s", PATIENCE.as_secs()));
+    tokio::time::timeout(PATIENCE, bus.build()).await.map_err(silent)?
+}
+
 /// Our end of the bus: dropped, the name is free again.
 pub struct Bus {
     connection: Connection,
@@ -39,7 +45,7 @@ impl Bus {
     pub async fn claim(published: Published, requests: mpsc::Sender<Request>) -> zbus::Result<Self> {
         let (published, values) = watch::channel(published);
         let object = object::FirstBoot { values, requests };
-        let connection = Builder::system().method_timeout(PATIENCE).serve_at(names::OBJECT_PATH, object).build().await?;
+        let connection = connect(Builder::system().method_timeout(PATIENCE).serve_at(names::OBJECT_PATH, object)).await?;
         // No queueing: a second agent that waits for the first to end would run its work twice.
         connection.request_name_with_flags(names::BUS_NAME, RequestNameFlags::DO_NOT_QUEUE).await?;
         Ok(Self { connection, published })

@@ -6,13 +6,12 @@
 //! and a goal with a fault is none: nothing is planned for it.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
 
 use basalt_contract::desired::{Identity, Verdict, check, choose, read};
 use basalt_contract::placed::{Findings, Place, Placed, Sources};
 use basalt_contract::{Desired, Fault, Hardware};
 
-use crate::backend::{FileError, Files};
+use crate::backend::Files;
 use crate::config_drive::{self, ConfigDrive};
 use crate::facts;
 
@@ -107,12 +106,11 @@ fn one(files: &dyn Files, path: &str, goal: &mut Goal) -> Option<Desired> {
 fn in_folders(files: &dyn Files, faults: &mut Vec<Fault>) -> Vec<String> {
     let mut named: BTreeMap<String, &str> = BTreeMap::new();
     for folder in FOLDERS {
-        match files.list(folder) {
+        match files.list_if_there(folder) {
             Ok(names) => {
-                let toml = names.into_iter().filter(|name| name.ends_with(".toml") && !name.starts_with('.'));
+                let toml = names.into_iter().flatten().filter(|name| name.ends_with(".toml") && !name.starts_with('.'));
                 named.extend(toml.map(|name| (name, folder)));
             }
-            Err(error) if absent(&error) => {}
             Err(error) => faults.push(fault(error.to_string(), "let the agent read it")),
         }
     }
@@ -134,10 +132,6 @@ fn single(files: &dyn Files, credentials: &str, faults: &mut Vec<Fault>) -> Vec<
         Err(what) => faults.push(fault(what, "check that /proc is mounted")),
     }
     paths
-}
-
-fn absent(error: &FileError) -> bool {
-    error.cause.kind() == ErrorKind::NotFound
 }
 
 fn fault(what: String, next_step: &str) -> Fault {

@@ -4,6 +4,7 @@ use basalt_contract::desired::{HostName, Identity as Wishes};
 use basalt_contract::{Desired, Fault};
 
 use super::{Node, Subject, Told};
+use crate::backend::Files;
 use crate::export::found;
 use crate::facts;
 use crate::plan::{Action, Effect};
@@ -25,14 +26,29 @@ impl Subject for Identity {
     }
 
     fn export<'a>(&'a self, node: &'a Node<'a>) -> Told<'a, Desired> {
-        let name = facts::line(node.outside.files.as_ref(), STATIC).ok().map(found);
-        Box::pin(async move { Ok(Desired { identity: Wishes { host_name: name, ..Wishes::default() }, ..Desired::default() }) })
+        Box::pin(async move {
+            let name = kept(node.outside.files.as_ref())?;
+            if let Some(name) = name.as_deref().filter(|name| HostName::parse(name).is_err()) {
+                let what = format!("{STATIC}: needed a host name, found {:?}", facts::short(name));
+                return Err(Fault::new(Identity.name(), what, "set one: see `hostnamectl`"));
+            }
+            let host_name = name.map(found);
+            Ok(Desired { identity: Wishes { host_name, ..Wishes::default() }, ..Desired::default() })
+        })
     }
 
     fn verify<'a>(&'a self, node: &'a Node<'a>) -> Told<'a, Option<String>> {
         // What differed not was read from the kernel and from the disk.
         Box::pin(async move { Ok(wished(node)?.map(|(name, _)| format!("the host name {name}"))) })
     }
+}
+
+/// What is kept for the next boot, if anything is.
+fn kept(files: &dyn Files) -> Result<Option<String>, Fault> {
+    let fault = |what: String| Fault::new(Identity.name(), what, "let the agent read it, or take it away");
+    let read = files.read_if_there(STATIC).map_err(|error| fault(error.to_string()))?;
+    // What is no text is no name either: it differs from all that can be wished.
+    Ok(read.map(|bytes| String::from_utf8_lossy(&bytes).trim_end_matches('\n').to_owned()))
 }
 
 /// The host name that is wished, and where.
@@ -54,11 +70,11 @@ fn host_name(node: &Node<'_>) -> Result<Vec<Action>, Fault> {
     let files = node.outside.files.as_ref();
     let current = facts::line(files, CURRENT).map_err(|what| Fault::new(Identity.name(), what, "check that /proc is mounted"))?;
     // Not there: the kernel's name is only for this boot.
-    let kept = facts::line(files, STATIC).unwrap_or_default();
+    let kept = kept(files)?.unwrap_or_default();
     if current == name && kept == name {
         return Ok(vec![]);
     }
-    let was = if current == name { "for this boot only".to_owned() } else { format!("now {current}") };
+    let was = if current == name { "for this boot only".to_owned() } else { format!("now {}", facts::short(&current)) };
     Ok(vec![Action {
         subject: Identity.name(),
         name: "host-name",

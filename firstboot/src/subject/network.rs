@@ -10,6 +10,8 @@ use crate::plan::{Action, Effect};
 const FOLDER: &str = "/etc/systemd/network";
 /// How the names of our files begin: files of others are theirs.
 const OURS: &str = "10-basalt-";
+/// What systemd-networkd was last told to read: files are in force only then.
+const READ: &str = "/var/lib/basalt/firstboot/network-read";
 const UNIT: &str = "systemd-networkd.service";
 
 /// The subject.
@@ -38,24 +40,33 @@ fn files(node: &Node<'_>) -> Result<Vec<Action>, Fault> {
     }
     let outside = node.outside.files.as_ref();
     let fault = |error: crate::backend::FileError| Fault::new(Network.name(), error.to_string(), "let the agent read it");
-    let mut effects = Vec::new();
-    for stale in outside.list(FOLDER).unwrap_or_default() {
+    let mut files = Vec::new();
+    for stale in outside.list_if_there(FOLDER).map_err(fault)?.unwrap_or_default() {
         if stale.starts_with(OURS) && wished.iter().all(|file| file.name != stale) {
-            effects.push(Effect::Remove { path: format!("{FOLDER}/{stale}") });
+            files.push(Effect::Remove { path: format!("{FOLDER}/{stale}") });
         }
     }
     for wish in wished {
-        effects.extend(file(outside, &format!("{FOLDER}/{}", wish.name), Some(wish.text.clone())).map_err(fault)?);
+        files.extend(file(outside, &format!("{FOLDER}/{}", wish.name), Some(wish.text.clone())).map_err(fault)?);
     }
-    if effects.is_empty() {
+    let text: String = wished.iter().map(|file| format!("# {}\n{}\n", file.name, file.text)).collect();
+    let read = file(outside, READ, Some(text.clone())).map_err(fault)?;
+    if files.is_empty() && read.is_none() {
         return Ok(vec![]);
     }
     // An interface has its name from when it appears.
     let renames =
         |effect: &Effect| matches!(effect, Effect::Write { path, .. } | Effect::Remove { path } if path.ends_with(".link"));
-    let reboot = effects.iter().any(renames);
-    let what = format!("the network of the config drive: {} files in {FOLDER}", effects.len());
-    effects.push(Effect::Reload { unit: UNIT.to_owned() });
+    let what = match files.len() {
+        0 => format!("the network of the config drive, which {UNIT} has not read"),
+        count => format!("the network of the config drive: {count} files in {FOLDER}"),
+    };
+    let unread = Effect::Remove { path: READ.to_owned() };
+    let reload = Effect::Reload { unit: UNIT.to_owned() };
+    // Names are none of systemd-networkd's: they come last, so that who tries again knows of the reboot.
+    let (names, files): (Vec<_>, Vec<_>) = files.into_iter().partition(renames);
+    let reboot = !names.is_empty();
+    let effects = [vec![unread], files, vec![reload], names, vec![Effect::Write { path: READ.to_owned(), text }]].concat();
     let asked_by = vec!["the config drive".to_owned()];
     Ok(vec![Action { subject: Network.name(), name: "files", what, asked_by, effects, reboot }])
 }

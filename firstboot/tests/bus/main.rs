@@ -2,6 +2,7 @@
 //!
 //! Run by root, an unprivileged reader is another user (nobody); else it is the user who runs the test.
 
+mod broken_hostnamed;
 mod journald;
 mod node;
 mod simulated_systemd;
@@ -11,10 +12,12 @@ mod somebody;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
 
 use basalt_contract::names::journal;
 use basalt_contract::{Report, State, StepState, names};
 use basalt_firstboot::subject::SUBJECTS;
+use broken_hostnamed::Instead;
 use journald::Journald;
 use node::{Node, Who};
 
@@ -335,6 +338,43 @@ fn who_may_has_the_node_made_what_it_should_be() {
         (node.property(Who::Nobody, "State").as_str(), fs::read_to_string(&features).unwrap().as_str()),
         ("degraded", "feature.node.kubernetes.io/tier=other\n")
     );
+}
+
+/// A minute: the shortest time that anybody has on the bus.
+#[test]
+fn who_takes_a_call_and_does_not_answer_is_named_and_the_rest_is_done() {
+    for (instead, limit, why) in [
+        (Instead::Leaves, node::DEADLINE, "org.freedesktop.hostname1 went away and did not answer: "),
+        (Instead::Hangs, node::DEADLINE + Duration::from_secs(60), "org.freedesktop.hostname1 does not answer within 60 s"),
+    ] {
+        let node = Node::new();
+        node.describe();
+        for (path, text) in [
+            ("proc/sys/kernel/hostname", "localhost\n"),
+            ("etc/basalt/firstboot.d/50-site.toml", "identity.host-name = \"a\"\nlabels.tier = \"test\"\n"),
+        ] {
+            fs::create_dir_all(node.path(path).parent().unwrap()).unwrap();
+            fs::write(node.path(path), text).unwrap();
+        }
+        broken_hostnamed::start(&node.address(), instead);
+        let line = node.serve().summary_within(limit);
+        let wanted = format!("degraded: identity: the host name a, now localhost: {why}");
+        assert!(line.contains(&wanted), "{line}");
+        assert!(node.path("etc/kubernetes/node-feature-discovery/features.d/basalt").exists());
+    }
+}
+
+#[test]
+fn a_bus_that_hangs_is_given_up_on() {
+    let node = Node::without_bus();
+    node.describe();
+    let _bus = node.silent_bus();
+    let (status, stderr) = node.serve().end();
+    assert_eq!(status.code(), Some(1));
+    assert!(stderr.contains("on the system bus: ") && stderr.contains("the bus does not answer within 10 s"), "{stderr}");
+    let status = node.agent(&["status"]);
+    let why = String::from_utf8(status.stderr).unwrap();
+    assert!(why.contains("the bus does not answer within 10 s"), "{why}");
 }
 
 #[test]

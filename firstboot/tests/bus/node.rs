@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -106,6 +107,11 @@ impl Node {
         while self.busctl_ok(Who::Owner, &asked).trim() != "b true" {
             assert!(begun.elapsed() < DEADLINE, "the agent does not come");
         }
+    }
+
+    /// Somebody at the bus's address who takes connections and says nothing; as long as what is answered lives.
+    pub fn silent_bus(&self) -> UnixListener {
+        UnixListener::bind(self.place("bus")).unwrap()
     }
 
     /// A place in the root.
@@ -253,7 +259,12 @@ pub struct Agent {
 impl Agent {
     /// The line that it says when it is done. By then the file is written and the bus shows it. Waits for it.
     pub fn summary(&mut self) -> String {
-        self.stdout.recv_timeout(DEADLINE).unwrap_or_else(|error| {
+        self.summary_within(DEADLINE)
+    }
+
+    /// The same, of an agent that waits for somebody.
+    pub fn summary_within(&mut self, limit: Duration) -> String {
+        self.stdout.recv_timeout(limit).unwrap_or_else(|error| {
             let complaints: Vec<_> = self.stderr.try_iter().collect();
             panic!("the agent said nothing ({error}): {complaints:?}")
         })
@@ -357,6 +368,8 @@ fn bus_configuration(socket: &Path) -> String {
     <allow send_destination="com.redhat.tuned"/>
     <allow own="org.freedesktop.systemd1"/>
     <allow send_destination="org.freedesktop.systemd1"/>
+    <allow own="org.freedesktop.hostname1"/>
+    <allow send_destination="org.freedesktop.hostname1"/>
   </policy>
   <include>policy.conf</include>
 </busconfig>

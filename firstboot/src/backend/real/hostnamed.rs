@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::peer::Peer;
 use crate::backend::{Answer, Namer};
 
-const PEER: Peer = Peer {
+pub const PEER: Peer = Peer {
     name: "org.freedesktop.hostname1",
     path: "/org/freedesktop/hostname1",
     interface: "org.freedesktop.hostname1",

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::peer::Peer;
 use crate::backend::{Answer, PeerError, Tuner};
 
-const PEER: Peer = Peer {
+pub const PEER: Peer = Peer {
     name: "com.redhat.tuned",
     path: "/Tuned",
     interface: "com.redhat.tuned.control",

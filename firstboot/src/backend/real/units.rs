@@ -7,7 +7,7 @@ use futures_core::Stream as _;
 use zbus::connection::Builder;
 use zbus::{MatchRule, MessageStream, OwnedObjectPath, fdo, message};
 
-use super::peer::Peer;
+use super::peer::{Peer, in_time};
 use crate::backend::{Answer, PeerError, UnitState, Units};
 
 const NAME: &str = "org.freedesktop.systemd1";
@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const JOB: Duration = Duration::from_secs(2400);
 
 const SYSTEMD: Peer = Peer { name: NAME, path: PATH, interface: MANAGER, patience: PATIENCE };
-const LOGIN: Peer = Peer {
+pub const LOGIN: Peer = Peer {
     name: "org.freedesktop.login1",
     path: "/org/freedesktop/login1",
     interface: "org.freedesktop.login1.Manager",
@@ -42,7 +42,8 @@ impl Units for Systemd1 {
     }
 
     fn reload<'a>(&'a self, unit: &'a str) -> Answer<'a, ()> {
-        Box::pin(job("ReloadUnit", unit))
+        // One that does not run will read its configuration when it starts.
+        Box::pin(job("ReloadOrTryRestartUnit", unit))
     }
 
     fn state<'a>(&'a self, unit: &'a str) -> Answer<'a, UnitState> {
@@ -69,7 +70,11 @@ impl Units for Systemd1 {
 
 /// Has systemd do something with `unit`. Only a job that is done counts.
 async fn job(method: &str, unit: &str) -> Result<(), PeerError> {
-    match tokio::time::timeout(JOB, result(method, unit)).await {
+    let (job, removed) = in_time(NAME, PATIENCE, begin(method, unit)).await.map_err(|error| match error {
+        PeerError::Bus(why) => PeerError::Bus(format!("{unit}: {why}")),
+        error => error,
+    })?;
+    match tokio::time::timeout(JOB, end(&job, removed)).await {
         Ok(Ok(result)) if result == "done" => Ok(()),
         Ok(Ok(result)) => Err(PeerError::Refused(format!("{unit}: its job ended as {result:?}; see `systemctl status {unit}`"))),
         Ok(Err(error)) => Err(PeerError::Bus(format!("{unit}: {error}"))),
@@ -77,9 +82,9 @@ async fn job(method: &str, unit: &str) -> Result<(), PeerError> {
     }
 }
 
-/// Calls `method` for `unit`; how its job ended, in systemd's word. A job that ends before its path is known is heard nevertheless.
-async fn result(method: &str, unit: &str) -> zbus::Result<String> {
-    let connection = Builder::system().method_timeout(PATIENCE).build().await?;
+/// Calls `method` for `unit`: the job, and what is heard of all jobs. One that ends before its path is known is heard nevertheless.
+async fn begin(method: &str, unit: &str) -> zbus::Result<(OwnedObjectPath, MessageStream)> {
+    let connection = Builder::system().build().await?;
     let rule = MatchRule::builder()
         .msg_type(message::Type::Signal)
         .sender(NAME)
@@ -87,14 +92,18 @@ async fn result(method: &str, unit: &str) -> zbus::Result<String> {
         .interface(MANAGER)
         .member("JobRemoved")
         .build()?;
-    let mut removed = MessageStream::for_match_rule(rule, &connection, None).await?;
+    let removed = MessageStream::for_match_rule(rule, &connection, None).await?;
     // Without a subscriber systemd tells nobody.
     connection.call_method(Some(NAME), PATH, Some(MANAGER), "Subscribe", &()).await?;
     let reply = connection.call_method(Some(NAME), PATH, Some(MANAGER), method, &(unit, "replace")).await?;
-    let job: OwnedObjectPath = reply.body().deserialize()?;
+    Ok((reply.body().deserialize()?, removed))
+}
+
+/// How `job` ended, in systemd's word.
+async fn end(job: &OwnedObjectPath, mut removed: MessageStream) -> zbus::Result<String> {
     while let Some(signal) = std::future::poll_fn(|context| Pin::new(&mut removed).poll_next(context)).await {
         let (_, path, _, result): (u32, OwnedObjectPath, String, String) = signal?.body().deserialize()?;
-        if path == job {
+        if path == *job {
             return Ok(result);
         }
     }
