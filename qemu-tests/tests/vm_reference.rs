@@ -23,6 +23,7 @@ const AGENT_VERSION: &str = env!("CARGO_PKG_VERSION");
 /// What this machine should be: QEMU's network card has this address.
 const DESIRED: &str = r#"
 identity.host-name = "node-{mac}"
+modules.load = ["rdma-rxe"]
 
 [[when]]
 name = "machines of QEMU"
@@ -253,9 +254,13 @@ fn agent_answers(vm: &mut Running, plan: &str, commit: &str) -> Result<()> {
 /// The service read desired state from a system credential, applied it before anybody logged in, and finds that it holds.
 fn it_became_what_it_should_be(vm: &mut Running) -> Result<()> {
     let status = vm.must("basalt-firstboot status --wait", COMMAND)?;
-    for (name, what) in
-        [("identity/host-name", format!("the host name {HOST_NAME}, now localhost")), ("tuned", PROFILE.to_owned())]
-    {
+    for (name, what) in [
+        ("identity/host-name", format!("the host name {HOST_NAME}, now localhost")),
+        ("modules", "loaded: rdma_rxe".to_owned()),
+        ("tuned", PROFILE.to_owned()),
+        ("disk-write", "good".to_owned()),
+        ("memory", "good".to_owned()),
+    ] {
         ensure!(status.lines().any(|line| line.contains(name) && line.contains(&what)), "{name}, {what}:\n{status}");
     }
     let changed = |labels: &str| format!("basalt-firstboot explain labels/features | sed -n 's/^{labels}  *//p' | tail -n 1");
@@ -271,6 +276,11 @@ fn it_became_what_it_should_be(vm: &mut Running) -> Result<()> {
             (
                 "grep -o '\"reservedSystemCPUs\": \"0\"' /etc/kubernetes/kubelet.conf.d/50-basalt.conf",
                 "\"reservedSystemCPUs\": \"0\"",
+            ),
+            ("cat /sys/module/rdma_rxe/initstate", "live"),
+            (
+                "journalctl -b -o json MESSAGE_ID=c692ebd0b8a7479e887e8a4da5f7bd34 | grep -o '\"BASALT_STATE\":\"[a-z]*\"'",
+                "\"BASALT_STATE\":\"configured\"",
             ),
             ("systemctl is-active basalt-configured.target", "active"),
             ("cat /run/cluster-api/bootstrap-success.complete", "success"),
@@ -315,7 +325,9 @@ fn only_who_asks_for_it_waits(vm: &mut Running) -> Result<()> {
 
 /// By systemd's own count: 0 is none, 10 is all.
 fn units_are_sandboxed(vm: &mut Running) -> Result<()> {
-    for unit in ["basalt-firstboot.service", "basalt-configured.service", "basalt-kernel-arguments.service"] {
+    for unit in
+        ["basalt-firstboot.service", "basalt-configured.service", "basalt-kernel-arguments.service", "basalt-acceptance.service"]
+    {
         let script = format!("systemd-analyze security --no-pager {unit} | tail -n 1");
         let line = vm.must(&script, COMMAND)?;
         let exposure: f64 = line.split_whitespace().find_map(|word| word.parse().ok()).with_context(|| line.clone())?;

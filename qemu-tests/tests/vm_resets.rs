@@ -23,6 +23,8 @@ identity.host-name = "node-{mac}"
 tuned.profile = "basalt-node"
 kernel.arguments = ["basalt.case=1"]
 labels.tier = "case"
+modules.load = ["rdma-rxe"]
+identity.interfaces.rail0 = "52:54:00:12:34:56"
 kubelet = { reserved-cpus = "0", taints = ["example.org/gpu=yes:NoSchedule"] }
 "#;
 
@@ -75,7 +77,9 @@ fn resets(count: u32) -> Result<()> {
             ),
             ("grep -c example.org/gpu /etc/kubernetes/kubelet.conf.d/50-basalt.conf", "1"),
             ("cat /etc/basalt/authorized_keys/root", &key.public),
-            ("cat /sys/class/net/e*/mtu", "1400"),
+            ("cat /sys/class/net/rail0/mtu", "1400"),
+            ("cat /sys/module/rdma_rxe/initstate", "live"),
+            ("basalt-firstboot status | grep -c ' good '", "3"),
             ("tuned-adm active", "Current active profile: basalt-node"),
             ("basalt-firstboot plan; basalt-firstboot verify >/dev/null && echo holds", "Nothing differs.\nholds"),
             ("cat /sys/fs/ext4/vda*/errors_count | sort -u", "0"),

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use basalt_contract::desired::Modules as Wishes;
+use basalt_contract::desired::{Modules as Wishes, module_name};
 use basalt_contract::glob::glob;
 use basalt_contract::{Desired, Fault, ModulesInfo, PromisedModule, names};
 
@@ -39,7 +39,10 @@ impl Subject for Modules {
     fn export<'a>(&'a self, node: &'a Node<'a>) -> Told<'a, Desired> {
         Box::pin(async move {
             let told = text(node.outside.files.as_ref(), PATH).map_err(|what| fault(what, READ))?.unwrap_or_default();
-            let load = told.lines().filter(|line| !line.starts_with('#')).map(|line| found(line.to_owned())).collect();
+            let load: Vec<_> = told.lines().filter(|line| !line.starts_with('#')).map(|line| found(line.to_owned())).collect();
+            if let Some(Err(why)) = load.iter().map(|name| module_name(name)).find(Result::is_err) {
+                return Err(fault(format!("{PATH}: {}", facts::short(&why)), "take the file away"));
+            }
             Ok(Desired { modules: Wishes { load }, ..Desired::default() })
         })
     }

@@ -86,8 +86,12 @@ fn profiles(text: &str) -> Result<(), String> {
 }
 
 /// A line of modules-load.d(5): a word, which is no comment.
-fn module_name(text: &str) -> Result<(), String> {
-    let fits = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
+/// Whether a kernel module can have this name (`MODULE_NAME_LEN`).
+///
+/// # Errors
+/// Says what was needed and found.
+pub fn module_name(text: &str) -> Result<(), String> {
+    let fits = (1..56).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
     fits.then_some(()).ok_or_else(|| format!("needed the name of a module (letters, digits, \"-_\"), found {text:?}"))
 }
 

@@ -28,7 +28,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use acceptance::{Acceptance, Ready};
-pub use check::check;
+pub use check::{check, module_name};
 pub use choose::{Chosen, Verdict, choose};
 pub use host_name::HostName;
 pub use interface::Interface;
