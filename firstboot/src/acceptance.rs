@@ -175,7 +175,10 @@ pub fn unit(wish: &Acceptance) -> String {
 }
 
 /// The figure in what a command printed: at `pointer` (RFC 6901) in JSON, else all of it.
-fn figure(printed: &[u8], pointer: Option<&str>) -> Result<f64, String> {
+///
+/// # Errors
+/// Says what was needed and printed.
+pub fn figure(printed: &[u8], pointer: Option<&str>) -> Result<f64, String> {
     let text = String::from_utf8_lossy(printed);
     let Some(pointer) = pointer else {
         let number = text.trim().parse().ok().filter(|number: &f64| number.is_finite());

@@ -294,7 +294,7 @@ fn it_became_what_it_should_be(vm: &mut Running) -> Result<()> {
             ),
             // A line of a label is taken away by hand: it is found, explained and put back.
             ("echo tier=other >/etc/kubernetes/node-feature-discovery/features.d/basalt", ""),
-            (&changed("Asked by"), "/run/credentials/@system/basalt.firstboot:7:27"),
+            (&changed("Asked by"), "/run/credentials/@system/basalt.firstboot:8:27"),
             ("basalt-firstboot verify | grep -o 'labels: it differs: 2 labels'", "labels: it differs: 2 labels"),
             (
                 "busctl call org.basalt.FirstBoot1 /org/basalt/FirstBoot1 org.basalt.FirstBoot1 Apply; basalt-firstboot status --wait >/dev/null; cat /etc/kubernetes/node-feature-discovery/features.d/basalt",

@@ -2,15 +2,27 @@
 
 use std::io;
 
+use basalt_contract::ModulesInfo;
+use basalt_firstboot::acceptance::{RESULTS, Run, figure};
 use basalt_firstboot::backend::{Doing, FileError, Files};
 use basalt_firstboot::facts::collect;
 use basalt_firstboot::journal::Journal;
 use basalt_firstboot::subject::Wanted;
 
-/// The agent's journal, and the kernel arguments that it wanted.
+/// What the agent remembers: its journal, the kernel arguments that it wanted, what was measured; what the image promises; and the figure in what a command
+/// printed.
 pub fn journal(bytes: &[u8]) -> bool {
-    let wanted = Wanted::read(&Same(bytes)).is_ok();
-    let Ok(journal) = Journal::from_json(bytes) else { return wanted };
+    let files = Same(bytes);
+    if let Ok(run) = Run::read(&files, RESULTS) {
+        assert_eq!(Run::read(&Same(run.to_json().as_bytes()), RESULTS).unwrap(), run);
+    }
+    let figures = [None, Some("/end/sum_received/bits_per_second"), Some("")].map(|pointer| figure(bytes, pointer));
+    assert!(figures.iter().flatten().all(|figure| figure.is_finite()), "{figures:?}");
+    let known = figures.iter().any(Result::is_ok)
+        | Wanted::read(&files).is_ok()
+        | Run::read(&files, RESULTS).is_ok()
+        | ModulesInfo::from_json(bytes).is_ok();
+    let Ok(journal) = Journal::from_json(bytes) else { return known };
     assert_eq!(Journal::from_json(journal.to_json().as_bytes()).unwrap(), journal);
     true
 }
