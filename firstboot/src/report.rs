@@ -90,8 +90,9 @@ pub fn step(step: &Step) -> String {
     if *attempts > 0 {
         let _ = write!(
             line,
-            " (tried {attempts} of {} times{})",
-            FAILURES,
+            " (tried {} times{})",
+            // Interruptions are counted, too, and end nothing so soon.
+            if *attempts > FAILURES { attempts.to_string() } else { format!("{attempts} of {FAILURES}") },
             if next_attempt.is_some() { ", and again soon" } else { "" }
         );
     }

@@ -17,6 +17,7 @@ const COMMAND: Duration = Duration::from_secs(900);
 const SPAN: u64 = 40;
 /// A reset in the middle of it, and the reboot that the agent asks for.
 const BOOTS: u32 = 4;
+const DISK: u64 = 4 << 30;
 
 const DESIRED: &str = r#"
 identity.host-name = "node-{mac}"
@@ -52,7 +53,9 @@ fn resets(count: u32) -> Result<()> {
         user_data: String::new(),
     };
     let drive = drive.drive(&scratch, "config-2.iso")?;
-    let machine = Machine::new(Disk::new(&image.artefact("raw")?), choose_accel(&image.cache)?).channel();
+    // Each boot that is cut off leaves its part of systemd's journal, and a deployment that nobody finished.
+    let disk = Disk { size: Some(DISK), ..Disk::new(&image.artefact("raw")?) };
+    let machine = Machine::new(disk, choose_accel(&image.cache)?).channel();
     let machine = machine.network(Network::Ssh { host_port: free_port()? }).data_disk("config-drive", &drive);
     let mut vm = machine.credential("basalt.firstboot", DESIRED).start()?;
     vm.ready(BOOT)?;
