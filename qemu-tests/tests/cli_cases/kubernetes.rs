@@ -1,23 +1,64 @@
-//! The agent's labels, read by node feature discovery's own reader and judged by its own rules.
+//! What the agent writes for Kubernetes, read by Kubernetes' own code: labels by node feature discovery's reader, judged by its rules; the kubelet's
+//! configuration by the kubelet's types.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Result, ensure};
 use basalt_contract::desired::{check, read};
 use basalt_contract::placed::{Findings, Sources};
-use qemu_tests::{Features, Scratch, agent, run};
+use qemu_tests::{Features, Scratch, agent, kubelet_configuration, run};
+use serde_json::json;
 
 const FOLDER: &str = "etc/kubernetes/node-feature-discovery/features.d";
 const DOMAIN: &str = "feature.node.kubernetes.io";
 
-/// What becomes of the desired state `wishes` on a node.
-fn labelled(scratch: &Scratch, wishes: &str) -> Result<Features> {
+/// Makes a root folder what is wished.
+fn apply(scratch: &Scratch, wishes: &str) -> Result<PathBuf> {
     scratch.write("root/etc/basalt/firstboot.d/50-case.toml", wishes)?;
     scratch.write("root/proc/cmdline", "quiet\n")?;
     let root = scratch.path().join("root");
     run(Command::new(agent()?).arg("--root").arg(&root).arg("apply"))?;
-    Features::read(&root)
+    Ok(root)
+}
+
+/// What becomes of the desired state `wishes` on a node.
+fn labelled(scratch: &Scratch, wishes: &str) -> Result<Features> {
+    Features::read(&apply(scratch, wishes)?)
+}
+
+#[test]
+fn cli_the_kubelets_own_types_take_its_drop_in() -> Result<()> {
+    let scratch = Scratch::new()?;
+    let wishes = r#"[kubelet]
+taints = ["example.org/gpu=yes:NoSchedule"]
+reserved-cpus = "0-1"
+cpu-manager-policy = "static"
+topology-manager-policy = "single-numa-node"
+memory-manager-policy = "static"
+system-reserved = { memory = "1Gi", hugepages-2Mi = "4Mi" }
+reserved-memory = [{ numa-node = 0, limits = { memory = "1124Mi", hugepages-2Mi = "4Mi" } }]
+"#;
+    let root = apply(&scratch, wishes)?;
+    let path = root.join("etc/kubernetes/kubelet.conf.d/50-basalt.conf");
+    let found = kubelet_configuration(&path)?;
+    for (key, wanted) in [
+        ("kind", json!("KubeletConfiguration")),
+        ("registerWithTaints", json!([{ "key": "example.org/gpu", "value": "yes", "effect": "NoSchedule" }])),
+        ("reservedSystemCPUs", json!("0-1")),
+        ("cpuManagerPolicy", json!("static")),
+        ("topologyManagerPolicy", json!("single-numa-node")),
+        ("memoryManagerPolicy", json!("Static")),
+        ("systemReserved", json!({ "memory": "1Gi", "hugepages-2Mi": "4Mi" })),
+        ("reservedMemory", json!([{ "numaNode": 0, "limits": { "memory": "1124Mi", "hugepages-2Mi": "4Mi" } }])),
+    ] {
+        ensure!(found[key] == wanted, "{key}: {found}");
+    }
+    let broken = fs::read_to_string(&path)?.replace("cpuManagerPolicy", "cpuManagerPolice");
+    fs::write(&path, broken)?;
+    ensure!(kubelet_configuration(&path).is_err(), "an unknown key is taken");
+    Ok(())
 }
 
 #[test]
