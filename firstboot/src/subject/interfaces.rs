@@ -8,17 +8,15 @@ use basalt_contract::desired::{Identity as Wishes, Interface};
 use basalt_contract::placed::Placed;
 use basalt_contract::{Desired, Fault, names};
 
+use super::network::{self, FOLDER};
 use super::{Node, Subject, Told, file, text};
 use crate::backend::Files;
 use crate::export::found;
 use crate::facts;
 use crate::plan::{Action, Effect};
 
-const FOLDER: &str = "/etc/systemd/network";
 /// How the names of our files begin and end: files of others are theirs.
 const OURS: (&str, &str) = ("05-basalt-", ".link");
-/// Of those of a config drive.
-const DRIVES: &str = "10-basalt-";
 const INTERFACES: &str = "/sys/class/net";
 
 /// The subject.
@@ -36,7 +34,7 @@ impl Subject for Interfaces {
     fn export<'a>(&'a self, node: &'a Node<'a>) -> Told<'a, Desired> {
         Box::pin(async move {
             let files = node.outside.files.as_ref();
-            let interfaces = ours(files).into_iter().map(|name| Some((name.clone(), found(of_file(files, &name).ok()??))));
+            let interfaces = ours(files).into_iter().map(|name| Some((name.clone(), found(of_file(files, &name)?))));
             let identity = Wishes { interfaces: interfaces.flatten().collect(), ..Wishes::default() };
             Ok(Desired { identity, ..Desired::default() })
         })
@@ -90,7 +88,7 @@ fn alone(node: &Node<'_>, interface: &Interface, wish: &Placed<String>) -> Resul
     let Interface::Mac(mac) = interface else { return Ok(()) };
     let other = node.goal.drive.network.iter().find(|file| file.name.ends_with(OURS.1) && file.text.contains(mac.as_str()));
     other.map_or(Ok(()), |other| {
-        let name = other.name.trim_start_matches(DRIVES).trim_end_matches(OURS.1);
+        let name = other.name.trim_start_matches(network::OURS).trim_end_matches(OURS.1);
         let what = format!("{}: the config drive names {mac}, too: {name}", node.goal.place(wish));
         Err(Fault::new(Interfaces.name(), what, "take one of both names away"))
     })
@@ -144,8 +142,8 @@ fn link(name: &str, interface: &Interface) -> String {
 }
 
 /// What a file of ours matches.
-fn of_file(files: &dyn Files, name: &str) -> Result<Option<String>, String> {
-    let told = text(files, &path(name))?.unwrap_or_default();
+fn of_file(files: &dyn Files, name: &str) -> Option<String> {
+    let told = text(files, &path(name)).ok()??;
     let value = |key: &str| told.lines().find_map(|line| line.strip_prefix(key)).map(str::to_owned);
-    Ok(value("PermanentMACAddress=").or_else(|| value("Path=pci-")))
+    value("PermanentMACAddress=").or_else(|| value("Path=pci-"))
 }

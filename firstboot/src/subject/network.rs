@@ -7,9 +7,10 @@ use basalt_contract::Fault;
 use super::{Node, Subject, Told, file};
 use crate::plan::{Action, Effect};
 
-const FOLDER: &str = "/etc/systemd/network";
+/// Of systemd-networkd and systemd-udevd.
+pub const FOLDER: &str = "/etc/systemd/network";
 /// How the names of our files begin: files of others are theirs.
-const OURS: &str = "10-basalt-";
+pub const OURS: &str = "10-basalt-";
 /// What systemd-networkd was last told to read: files are in force only then.
 const READ: &str = "/var/lib/basalt/firstboot/network-read";
 const UNIT: &str = "systemd-networkd.service";

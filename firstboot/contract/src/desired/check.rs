@@ -85,7 +85,6 @@ fn profiles(text: &str) -> Result<(), String> {
     }
 }
 
-/// A line of modules-load.d(5): a word, which is no comment.
 /// Whether a kernel module can have this name (`MODULE_NAME_LEN`).
 ///
 /// # Errors
