@@ -5,6 +5,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 target=${1:-$PWD/target/agent}
 shift $(($# > 0))
+# The agent wants the C library alone. One of 2.36 lets it start on each base since Debian 12 and, as it asks for nothing newer than
+# 2.34, on those of Red Hat Enterprise Linux 9; linked with a later one it would ask for 2.39.
+suite=bookworm gcc=12 libraries=
 . firstboot/target.sh
 # With --target the flags are not for build scripts, which run here.
 cargo build --profile agent --locked -p basalt-firstboot --target $triple --target-dir "$target" "$@" >&2

@@ -1,15 +1,15 @@
 #!/bin/bash
 # What programs of an image are built and linked with: sourced by build.sh and container/build.sh, from the top of the sources.
-# Sets `triple`, `sysroot` (the libraries of the images' suite), CARGO_ENCODED_RUSTFLAGS and, for libraries, pkg-config's variables.
+# Takes `suite` and `gcc` (Debian's release and its compiler's version) and `libraries` (their -dev packages beside the C library's).
+# Sets `triple`, `sysroot` (the libraries of the suite), CARGO_ENCODED_RUSTFLAGS and, for libraries, pkg-config's variables.
 # The same sources, Cargo.lock and Rust give the same bytes on any machine, from any folder, HOME and CARGO_HOME: the three places
-# that rustc would write into panic messages get fixed names; Rust's own linker links against the libraries of the images' suite,
-# not of this machine.
-suite=trixie triple=x86_64-unknown-linux-gnu multiarch=x86_64-linux-gnu gcc=14
-# Another number when the list changes: older Basalts on this machine keep theirs.
-target_packages=libc6-dev,libgcc-$gcc-dev,libostree-dev,libssl-dev,libzstd-dev,zlib1g-dev
+# that rustc would write into panic messages get fixed names; Rust's own linker links against the libraries of the suite, not of
+# this machine.
+triple=x86_64-unknown-linux-gnu multiarch=x86_64-linux-gnu
+target_packages=libc6-dev,libgcc-$gcc-dev${libraries:+,$libraries}
 
-# Unpacked, nothing is run: once.
-sysroot=${XDG_CACHE_HOME:-$HOME/.cache}/basalt-agent/$suite-2
+# Unpacked, nothing is run: once. Another number when what is unpacked changes: older Basalts on this machine keep theirs.
+sysroot=${XDG_CACHE_HOME:-$HOME/.cache}/basalt-agent/$suite-3
 if [ ! -e "$sysroot" ]; then
   echo "target: fetching the libraries of $suite to link against" >&2
   # From the mirror that this machine uses, and from the suite alone: its updates come and go.
@@ -19,11 +19,12 @@ if [ ! -e "$sysroot" ]; then
   mkdir -p "${sysroot%/*}"
   new=$(mktemp -d "$sysroot.XXXXXX")
   trap 'rm -rf "$new"' EXIT
+  keep=("*/lib/$multiarch/*" "*/lib/gcc/$multiarch/*" '*/lib64/*')
+  [ -z "$libraries" ] || keep+=('./usr/share/pkgconfig/*' './usr/include/openssl/*' "./usr/include/$multiarch/openssl/*")
   fetch() {
     timeout 600 mmdebstrap --variant=extract --format=tar --aptopt='Acquire::http::Timeout "60"' --aptopt='Acquire::Retries "2"' \
       --include="$target_packages" $suite - "deb ${mirror%/} $suite main" 2>"$new/log" |
-      tar -x --no-same-owner -C "$new" --wildcards "./usr/lib/$multiarch/*" "./usr/lib/gcc/$multiarch/*" './usr/lib64/*' \
-        './usr/share/pkgconfig/*' './usr/include/openssl/*' "./usr/include/$multiarch/openssl/*"
+      tar -x --no-same-owner -C "$new" --transform 'flags=r;s,^\./lib,./usr/lib,' --wildcards "${keep[@]}"
   }
   for try in 1 2 3; do
     fetch && break
@@ -35,10 +36,12 @@ if [ ! -e "$sysroot" ]; then
   done
   rm "$new/log"
   # One folder of headers, so that none of this machine's are taken.
-  cp -a "$new/usr/include/$multiarch/openssl/." "$new/usr/include/openssl"
+  [ -z "$libraries" ] || cp -a "$new/usr/include/$multiarch/openssl/." "$new/usr/include/openssl"
   # Only what a linker reads.
   find "$new/usr/lib/$multiarch" -mindepth 1 -maxdepth 1 ! -name '*.so*' ! -name '*.[ao]' ! -name pkgconfig -exec rm -rf {} +
   ln -s usr/lib usr/lib64 "$new"
+  # Older suites have it lead to this machine's.
+  ln -sf "../lib/$multiarch/ld-linux-x86-64.so.2" "$new/usr/lib64"
   # Another build may have been quicker.
   mv -T "$new" "$sysroot" 2>/dev/null || [ -e "$sysroot" ]
 fi

@@ -5,6 +5,8 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 target=${1:-$PWD/target/container}
 shift $(($# > 0))
+# It needs libostree as the images' suite has it.
+suite=trixie gcc=14 libraries=libostree-dev,libssl-dev,libzstd-dev,zlib1g-dev
 . firstboot/target.sh
 # With --target the flags are not for build scripts, which run here.
 cargo build --release --locked --manifest-path firstboot/container/Cargo.toml --target $triple --target-dir "$target" "$@" >&2

@@ -46,7 +46,7 @@ pub use kubernetes::{Features, kubelet_configuration};
 pub use labels::Labels;
 pub use linux_source::{linux_source, mtty};
 pub use module_key::{KEYS, ModuleKey, Token};
-pub use programs::{Basalt, Ran, agent, agent_here, basalt, repository, update_client};
+pub use programs::{Basalt, Ran, agent, basalt, repository, update_client};
 pub use registry::{Registry, auth_file};
 pub use scratch::Scratch;
 pub use sign_file::SignFile;

@@ -29,15 +29,6 @@ pub fn agent() -> Result<PathBuf> {
     program("basalt-firstboot")
 }
 
-/// The agent's program for this machine: the one of images is linked with their suite's libraries, which may be newer.
-pub fn agent_here() -> Result<PathBuf> {
-    // target/PROFILE/deps/CASE-HASH
-    let case = std::env::current_exe()?;
-    let path = case.ancestors().nth(2).context("the case lies in no target folder")?.join("basalt-firstboot");
-    ensure!(path.is_file(), "{} is not built: run `make programs`", path.display());
-    Ok(path)
-}
-
 /// The update client's program as images carry it.
 pub fn update_client() -> Result<PathBuf> {
     program("ostree-container")

@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use basalt::failure::Kind;
 use qemu_tests::draft::{archive, system};
-use qemu_tests::{Basalt, Ran, Scratch, manifest, run};
+use qemu_tests::{Basalt, Ran, Scratch, agent, manifest, run};
 use serde_json::Value;
 
 const INVALID: i32 = Kind::Invalid.exit_code() as i32;
@@ -168,5 +168,19 @@ fn cli_wishes_of_a_recipe_are_in_its_image_as_the_agent_reads_them() -> Result<(
     case.0.write("part.toml", "[firstboot]\n")?;
     case.build("", "none")?[1].clone().exits(0);
     ensure!(case.written("none")?.code != 0, "there is a file that says nothing");
+    Ok(())
+}
+
+/// By binutils. Red Hat Enterprise Linux 9 has glibc 2.34, the oldest of the bases that nodes have today.
+#[test]
+fn cli_the_agent_starts_on_the_oldest_base() -> Result<()> {
+    let needs = run(Command::new("objdump").arg("--private-headers").arg(agent()?))?;
+    let versions: Vec<u32> =
+        needs.split_whitespace().filter_map(|word| word.strip_prefix("GLIBC_2.")?.split('.').next()?.parse().ok()).collect();
+    ensure!(versions.contains(&34), "objdump names no version of glibc: {needs}");
+    ensure!(versions.iter().all(|minor| *minor <= 34), "the agent needs a later glibc than 2.34: {versions:?}");
+    let libraries: Vec<_> = needs.lines().filter_map(|line| line.trim().strip_prefix("NEEDED")).map(str::trim).collect();
+    let known = ["libgcc_s.so.1", "libc.so.6", "libm.so.6", "ld-linux-x86-64.so.2"];
+    ensure!(libraries.iter().all(|library| known.contains(library)), "the agent needs other libraries: {libraries:?}");
     Ok(())
 }

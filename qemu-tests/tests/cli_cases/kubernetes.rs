@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 use basalt_contract::desired::{check, read};
 use basalt_contract::placed::{Findings, Sources};
-use qemu_tests::{Features, Scratch, agent_here, kubelet_configuration, run};
+use qemu_tests::{Features, Scratch, agent, kubelet_configuration, run};
 use serde_json::json;
 
 const FOLDER: &str = "etc/kubernetes/node-feature-discovery/features.d";
@@ -19,7 +19,7 @@ fn apply(scratch: &Scratch, wishes: &str) -> Result<PathBuf> {
     scratch.write("root/etc/basalt/firstboot.d/50-case.toml", wishes)?;
     scratch.write("root/proc/cmdline", "quiet\n")?;
     let root = scratch.path().join("root");
-    run(Command::new(agent_here()?).arg("--root").arg(&root).arg("apply"))?;
+    run(Command::new(agent()?).arg("--root").arg(&root).arg("apply"))?;
     Ok(root)
 }
 
