@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::agent::{self, Effect, Event, Published, State};
 use crate::apply::{self, Progress};
-use crate::backend::Outside;
+use crate::backend::{Outside, UnitState};
 use crate::dbus::{Bus, Refusal, Request, Wish};
 use crate::facts::{self, Facts};
 use crate::notice::Notice;
@@ -22,6 +22,9 @@ use crate::{export, metrics, report};
 const ISSUE: &str = "/run/issue.d/50-basalt.issue";
 /// What Cluster API looks for: the contract of its bootstrap providers.
 const COMPLETE: &str = "/run/cluster-api/bootstrap-success.complete";
+/// What waits for the node to be what it should be, and what is reached then.
+const WAITER: &str = "basalt-configured.service";
+const TARGET: &str = "basalt-configured.target";
 /// So many wishes may wait to be looked at.
 const WISHES: usize = 16;
 
@@ -160,7 +163,12 @@ impl Agent<'_> {
                 outside.console.redraw();
                 outside.console.tell(&Notice::settled(&report));
             }
-            Effect::Complete => self.put(COMPLETE, "success\n"),
+            Effect::Complete => {
+                self.put(COMPLETE, "success\n");
+                if self.reading.is_none() {
+                    self.reading = Some(Box::pin(reach(outside)));
+                }
+            }
             Effect::Tell(notice) => outside.console.tell(&notice),
             Effect::Wake(pause) => self.wake = Some(Instant::now() + pause),
             Effect::Forgive => self.forgotten(apply::retry(outside)),
@@ -233,6 +241,14 @@ async fn read(reading: &mut Option<Work<'_, ()>>) {
     match reading {
         Some(reading) => reading.await,
         None => pending().await,
+    }
+}
+
+/// A node that was not what it should be has become so: what waited for it in vain is reached after all.
+async fn reach(outside: &Outside) {
+    let failed = outside.units.state(WAITER).await.is_ok_and(|state| state == UnitState::Not("failed".to_owned()));
+    if failed && let Err(error) = outside.units.start(TARGET).await {
+        outside.console.warn(&format!("{TARGET} cannot be reached: {error}"));
     }
 }
 

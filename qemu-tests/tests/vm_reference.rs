@@ -302,7 +302,27 @@ fn it_became_what_it_should_be(vm: &mut Running) -> Result<()> {
             ),
         ],
     )?;
-    units_are_sandboxed(vm)
+    units_are_sandboxed(vm)?;
+    what_was_waited_for_in_vain_is_reached_once_it_is_mended(vm)
+}
+
+/// A mistake in desired state fails the target, and the agent's next success reaches it.
+fn what_was_waited_for_in_vain_is_reached_once_it_is_mended(vm: &mut Running) -> Result<()> {
+    const APPLY: &str =
+        "busctl call org.basalt.FirstBoot1 /org/basalt/FirstBoot1 org.basalt.FirstBoot1 Apply; basalt-firstboot status --wait";
+    const STATE: &str = "sed -n 's/^State *//p'";
+    holds(
+        vm,
+        COMMAND,
+        &[
+            ("mkdir -p /etc/basalt/firstboot.d; echo 'label.tier = 1' >/etc/basalt/firstboot.d/70-case.toml", ""),
+            (&format!("{APPLY} | {STATE}"), "degraded"),
+            ("systemctl restart basalt-configured.target 2>/dev/null || systemctl is-failed basalt-configured.service", "failed"),
+            ("rm /etc/basalt/firstboot.d/70-case.toml", ""),
+            (&format!("{APPLY} | {STATE}"), "configured"),
+            ("until systemctl is-active -q basalt-configured.target; do sleep 1; done; echo reached", "reached"),
+        ],
+    )
 }
 
 /// By systemd's own account of the boot.
