@@ -47,7 +47,9 @@ pub async fn serve(outside: &Outside) -> anyhow::Result<ExitCode> {
     };
     let code = if bus.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     let begun = Event::Begun { at: outside.clock.now(), bus: fault };
-    let mut agent = Agent { outside, bus, signals, requests, state: State::Idle, shown, work: None, reading: None, wake: None };
+    let state = State::Idle;
+    let mut agent =
+        Agent { outside, bus, signals, requests, state, shown, work: None, reading: None, reaching: None, wake: None };
     agent.happens(begun).await;
     while agent.state != State::Stopped && (agent.bus.is_some() || !agent.state.idle()) {
         agent.turn().await;
@@ -70,6 +72,8 @@ struct Agent<'a> {
     work: Option<(mpsc::UnboundedReceiver<Progress>, Work<'a, Event>)>,
     /// Somebody is answered.
     reading: Option<Work<'a, ()>>,
+    /// Who waited for the node in vain is told that it is done.
+    reaching: Option<Work<'a, ()>>,
     /// When a pause is over.
     wake: Option<Instant>,
 }
@@ -79,6 +83,7 @@ enum Waited {
     Event(Event),
     Request(Request),
     Read,
+    Reached,
 }
 
 impl Agent<'_> {
@@ -91,7 +96,8 @@ impl Agent<'_> {
             end = self.signals.terminate() => Waited::Event(end),
             event = worked(&mut self.work) => Waited::Event(event),
             Some(request) = self.requests.recv() => Waited::Request(request),
-            () = read(&mut self.reading) => Waited::Read,
+            () = done(&mut self.reading) => Waited::Read,
+            () = done(&mut self.reaching) => Waited::Reached,
             () = until(self.wake) => Waited::Event(Event::Due { at: at() }),
         };
         match waited {
@@ -105,6 +111,7 @@ impl Agent<'_> {
             }
             Waited::Request(Request { wish, answer }) => self.asked(wish, answer).await,
             Waited::Read => self.reading = None,
+            Waited::Reached => self.reaching = None,
         }
     }
 
@@ -165,9 +172,7 @@ impl Agent<'_> {
             }
             Effect::Complete => {
                 self.put(COMPLETE, "success\n");
-                if self.reading.is_none() {
-                    self.reading = Some(Box::pin(reach(outside)));
-                }
+                self.reaching = Some(Box::pin(reach(outside)));
             }
             Effect::Tell(notice) => outside.console.tell(&notice),
             Effect::Wake(pause) => self.wake = Some(Instant::now() + pause),
@@ -237,9 +242,9 @@ async fn worked(work: &mut Option<(mpsc::UnboundedReceiver<Progress>, Work<'_, E
     }
 }
 
-async fn read(reading: &mut Option<Work<'_, ()>>) {
-    match reading {
-        Some(reading) => reading.await,
+async fn done(work: &mut Option<Work<'_, ()>>) {
+    match work {
+        Some(work) => work.await,
         None => pending().await,
     }
 }
