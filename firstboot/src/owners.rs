@@ -38,21 +38,35 @@ const OWNERS: [Owner; 5] = [
 /// Who else owns a subject, and by what sign; absent: nobody.
 pub fn of(files: &dyn Files, subject: &str) -> Option<String> {
     OWNERS.iter().filter(|owner| owner.subjects.contains(&subject)).find_map(|Owner { name, signs, .. }| {
-        let sign = signs.iter().find(|sign| there(files, sign))?;
+        // What cannot be looked at is no sign of anybody, nor is a link to a unit that is not installed.
+        let sign = signs.iter().find(|sign| files.is_there(sign).is_ok_and(|there| there))?;
         Some(format!("{name} ({sign})"))
     })
 }
 
-/// Whether there is anything of this name. What cannot be looked at is no sign of anybody.
-fn there(files: &dyn Files, path: &str) -> bool {
-    let Some((folder, name)) = path.rsplit_once('/') else { return false };
-    files.list(folder).is_ok_and(|names| names.iter().any(|other| other == name))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::OWNERS;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::{OWNERS, of};
+    use crate::backend::real::Root;
     use crate::subject::SUBJECTS;
+
+    #[test]
+    fn who_is_switched_on_and_not_installed_owns_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (wants, units) = ("etc/systemd/system/multi-user.target.wants", "usr/lib/systemd/system");
+        for name in [wants, units] {
+            fs::create_dir_all(folder.path().join(name)).unwrap();
+        }
+        let unit = format!("{units}/NetworkManager.service");
+        symlink(format!("/{unit}"), folder.path().join(wants).join("NetworkManager.service")).unwrap();
+        let root = Root::open(folder.path()).unwrap();
+        assert_eq!(of(&root, "network"), None);
+        fs::write(folder.path().join(unit), "").unwrap();
+        assert_eq!(of(&root, "network"), Some(format!("NetworkManager (/{wants}/NetworkManager.service)")));
+    }
 
     #[test]
     fn what_they_own_is_what_can_be_wished() {

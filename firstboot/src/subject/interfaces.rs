@@ -34,7 +34,7 @@ impl Subject for Interfaces {
     fn export<'a>(&'a self, node: &'a Node<'a>) -> Told<'a, Desired> {
         Box::pin(async move {
             let files = node.outside.files.as_ref();
-            let interfaces = ours(files).into_iter().map(|name| Some((name.clone(), found(of_file(files, &name)?))));
+            let interfaces = ours(files)?.into_iter().map(|name| Some((name.clone(), found(of_file(files, &name)?))));
             let identity = Wishes { interfaces: interfaces.flatten().collect(), ..Wishes::default() };
             Ok(Desired { identity, ..Desired::default() })
         })
@@ -50,9 +50,8 @@ impl Subject for Interfaces {
 fn names(node: &Node<'_>) -> Result<Vec<Action>, Fault> {
     let wishes = &node.goal.desired.identity.interfaces;
     let files = node.outside.files.as_ref();
-    let fault = |what: String| Fault::new(Interfaces.name(), what, "let the agent read it");
     let mut effects = Vec::new();
-    for stale in ours(files).into_iter().filter(|name| !wishes.contains_key(name)) {
+    for stale in ours(files)?.into_iter().filter(|name| !wishes.contains_key(name)) {
         effects.push(Effect::Remove { path: path(&stale) });
     }
     let mut unnamed = Vec::new();
@@ -97,7 +96,7 @@ fn alone(node: &Node<'_>, interface: &Interface, wish: &Placed<String>) -> Resul
 /// That this machine has the interface.
 fn known(node: &Node<'_>, interface: &Interface, wish: &Placed<String>) -> Result<(), Fault> {
     let files = node.outside.files.as_ref();
-    let list = files.list(INTERFACES).unwrap_or_default();
+    let list = listed(files, INTERFACES)?;
     if list.iter().any(|name| is_it(files, name, interface)) {
         return Ok(());
     }
@@ -120,9 +119,17 @@ fn is_it(files: &dyn Files, name: &str, interface: &Interface) -> bool {
 }
 
 /// The names that files of ours give.
-fn ours(files: &dyn Files) -> Vec<String> {
-    let list = files.list(FOLDER).unwrap_or_default();
-    list.iter().filter_map(|name| Some(name.strip_prefix(OURS.0)?.strip_suffix(OURS.1)?.to_owned())).collect()
+fn ours(files: &dyn Files) -> Result<Vec<String>, Fault> {
+    let list = listed(files, FOLDER)?;
+    Ok(list.iter().filter_map(|name| Some(name.strip_prefix(OURS.0)?.strip_suffix(OURS.1)?.to_owned())).collect())
+}
+
+fn listed(files: &dyn Files, folder: &str) -> Result<Vec<String>, Fault> {
+    Ok(files.list_if_there(folder).map_err(|error| fault(error.to_string()))?.unwrap_or_default())
+}
+
+fn fault(what: String) -> Fault {
+    Fault::new(Interfaces.name(), what, "let the agent read it")
 }
 
 fn path(name: &str) -> String {
