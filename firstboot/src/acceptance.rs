@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::backend::{Files, Outside, real};
+use crate::facts::short;
 
 /// What is to be measured: the agent writes it.
 pub const WANTED: &str = "/var/lib/basalt/firstboot/acceptance-wanted.json";
@@ -182,19 +183,14 @@ pub fn figure(printed: &[u8], pointer: Option<&str>) -> Result<f64, String> {
     let text = String::from_utf8_lossy(printed);
     let Some(pointer) = pointer else {
         let number = text.trim().parse().ok().filter(|number: &f64| number.is_finite());
-        return number.ok_or_else(|| format!("needed one number and nothing else, it printed {}", short(text.trim())));
+        return number.ok_or_else(|| format!("needed one number and nothing else, it printed {:?}", short(text.trim())));
     };
     let json: Value =
-        serde_json::from_str(&text).map_err(|error| format!("needed JSON ({error}), it printed {}", short(&text)))?;
-    let found = json.pointer(pointer).ok_or_else(|| format!("its JSON has nothing at {pointer:?}"))?;
-    found.as_f64().ok_or_else(|| format!("needed a number at {pointer:?}, found {}", short(&found.to_string())))
-}
-
-/// The beginning of something long, quoted.
-fn short(text: &str) -> String {
-    const ROOM: usize = 60;
-    let more = if text.chars().count() > ROOM { "..." } else { "" };
-    format!("{:?}{more}", text.chars().take(ROOM).collect::<String>())
+        serde_json::from_str(&text).map_err(|error| format!("needed JSON ({error}), it printed {:?}", short(&text)))?;
+    // Some that fail end as if they had not (iperf3 3.12), and say why in their JSON alone.
+    let why = || json.get("error").and_then(Value::as_str).map(|why| format!(": {:?}", short(why))).unwrap_or_default();
+    let found = json.pointer(pointer).ok_or_else(|| format!("its JSON has nothing at {pointer:?}{}", why()))?;
+    found.as_f64().ok_or_else(|| format!("needed a number at {pointer:?}, found {:?}", short(&found.to_string())))
 }
 
 /// What `basalt-acceptance.service` does: one trial after the other, those that have a figure left out. After each of them the results are on the
@@ -254,6 +250,7 @@ mod tests {
             (json, Some("/end/sum/1/n"), Ok(7.0)),
             ("5", Some(""), Ok(5.0)),
             (json, Some("/end/sum/2"), Err("its JSON has nothing at \"/end/sum/2\"")),
+            (r#"{"end": {}, "error": "no server"}"#, Some("/end/sum"), Err("nothing at \"/end/sum\": \"no server\"")),
             (json, Some("/word"), Err("needed a number at \"/word\", found \"\\\"7\\\"\"")),
             (json, Some("/none"), Err("needed a number at \"/none\", found \"null\"")),
             ("iperf3: error", Some("/a"), Err("needed JSON (expected value at line 1 column 1), it printed \"iperf3: error\"")),
@@ -264,7 +261,11 @@ mod tests {
                 (found, wanted) => panic!("{printed}, {pointer:?}: {found:?}, needed {wanted:?}"),
             }
         }
-        assert!(figure("x".repeat(100).as_bytes(), None).unwrap_err().ends_with(&format!("{:?}...", "x".repeat(60))));
+        assert!(
+            figure("x".repeat(100).as_bytes(), None)
+                .unwrap_err()
+                .ends_with(&format!("\"{}... and 20 bytes more\"", "x".repeat(80)))
+        );
         assert!(figure(b"\xff1", None).is_err());
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Each case has folders of its own and, where it builds, its own copy of a warm cache: see [`qemu_tests::Warm`].
 
+mod acceptance;
 mod accounts;
 mod bad_images;
 mod bases;
