@@ -1,9 +1,10 @@
 //! Kernel arguments of a plan, and those that come to it when its layers are there. Pure.
 
 use basalt_contract::KernelArgument;
-use basalt_contract::kernel_arguments::{self, Contradictions, Source};
+use basalt_contract::desired::Desired;
+use basalt_contract::kernel_arguments::{self, Contradictions, Declaration, Source};
 
-use super::Plan;
+use super::{LayerContent, Plan};
 use crate::failure::{Failure, Kind};
 
 /// Two who want one argument to have two values.
@@ -26,6 +27,19 @@ impl Plan {
         of(&self.placeless_kernel_args())
     }
 
+    /// That what nodes are wished (`[firstboot]`) contradicts none of `arguments`, all those of the image: the agent would refuse it on
+    /// each node. That it agrees with the recipe's own was told when the recipe was checked, with its line.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`]: two values of one argument, with all who ask for them.
+    pub fn wishes_agree_with(&self, arguments: &[KernelArgument]) -> Result<(), Failure> {
+        let image: Vec<_> = arguments.iter().flat_map(KernelArgument::declarations).collect();
+        self.layers.iter().try_for_each(|layer| match &layer.content {
+            LayerContent::Settings(settings) => agree(&settings.firstboot.0, "firstboot", &image),
+            _ => Ok(()),
+        })
+    }
+
     /// The arguments, with who asks for each, but not where.
     pub(super) fn placeless_kernel_args(&self) -> Vec<KernelArgument> {
         let placeless = |argument: &KernelArgument| {
@@ -40,6 +54,18 @@ impl Plan {
         };
         self.kernel_args.iter().map(placeless).collect()
     }
+}
+
+/// With what every machine has that `desired` is for. Two `[[when]]` side by side may be for two machines.
+fn agree(desired: &Desired, by: &str, outer: &[Declaration]) -> Result<(), Failure> {
+    let own = || desired.kernel.arguments.iter().map(|argument| argument.value.as_str());
+    let all = [outer, &Declaration::list(own().map(|word| (word.to_owned(), Source::new(by))))].concat();
+    if let Err(found) = kernel_arguments::resolve(all.iter().cloned()) {
+        let disputed =
+            |word: &&str| found.0.iter().flat_map(|one| &one.values).any(|value| value.words().any(|other| other == *word));
+        return Err(contradictory(&found).about("firstboot.kernel.arguments", own().rfind(disputed).unwrap_or_default()));
+    }
+    desired.when.iter().try_for_each(|when| agree(&when.set, &format!("firstboot when {:?}", when.name.value), &all))
 }
 
 #[cfg(test)]
@@ -68,5 +94,27 @@ mod tests {
         assert_eq!(plan.id(), id);
         plan.kernel_args[3].asked_by[0].by = "somebody else".into();
         assert_ne!(plan.id(), id, "the commit says who asked");
+    }
+
+    #[test]
+    fn what_nodes_are_wished_agrees_with_the_profile() {
+        let mut plan = Plan::parse(include_str!("../../image-recipes/golden/gpu-node.plan.json")).unwrap();
+        let wishes = "kernel.arguments = [\"nosmt\", \"iommu=pt\"]\n[[when]]\nname = \"big\"\nmatch.processors.at-least = 8\n\
+                      set.kernel.arguments = [\"isolcpus=2\"]\n";
+        for layer in &mut plan.layers {
+            if let LayerContent::Settings(settings) = &mut layer.content {
+                settings.firstboot.0 = toml::from_str(wishes).unwrap();
+            }
+        }
+        let agree = |text| {
+            let profile = argument(text, "tuned profile basalt-isolated-cpus", "tuned.conf:9");
+            plan.wishes_agree_with(&plan.all_kernel_arguments(&[profile]).unwrap())
+        };
+        agree("nohz_full=1").unwrap();
+        let failure = agree("isolcpus=1").unwrap_err();
+        let needed = "the kernel argument isolcpus can have one value, and is asked for as \"isolcpus=1\" (tuned profile basalt-isolated-cpus: \
+                      tuned.conf:9) and \"isolcpus=2\" (firstboot when \"big\")";
+        assert_eq!((failure.kind, failure.what.as_str()), (Kind::Invalid, needed));
+        assert_eq!(failure.about.unwrap().value, "isolcpus=2");
     }
 }
