@@ -57,9 +57,15 @@ fn result(ran: &Ran) -> Result<Value> {
     Ok(serde_json::from_str(line)?)
 }
 
+/// One after the other: the compiler's root filesystem is made once.
 #[test]
-fn cli_kmod_build_makes_modules_that_fit_the_recipe() -> Result<()> {
+fn cli_kmod_build_makes_modules_that_fit_tells_mistakes_and_takes_patches() -> Result<()> {
     let case = Case::new()?;
+    what_is_built_fits_the_recipe(&case)?;
+    the_first_mistake_is_told_and_a_patch_mends_it(&case)
+}
+
+fn what_is_built_fits_the_recipe(case: &Case) -> Result<()> {
     let source = case.mtty("mtty", |text| text)?;
     // Nothing is pinned yet.
     case.build(&source, &["--offline"])?.exits(INPUT).says("gpu-node-stock.kmod.lock: needs the archive's list of packages");
@@ -91,9 +97,7 @@ fn cli_kmod_build_makes_modules_that_fit_the_recipe() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn cli_kmod_build_tells_the_first_mistake_and_takes_the_patch() -> Result<()> {
-    let case = Case::new()?;
+fn the_first_mistake_is_told_and_a_patch_mends_it(case: &Case) -> Result<()> {
     let broken = case.mtty("broken", |text| text.replacen("static ", "static wrong ", 1))?;
     let line =
         fs::read_to_string(broken.join("mtty.c"))?.lines().position(|line| line.contains("static wrong")).context("no line")? + 1;
