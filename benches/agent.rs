@@ -14,14 +14,18 @@ const RUNS: usize = 5;
 /// Under TCG.
 const BOOT: Duration = Duration::from_secs(900);
 const COMMAND: Duration = Duration::from_secs(400);
+/// The image's own disk has no room for what its acceptance run measures: nodes have larger ones.
+const DISK: u64 = 4 << 30;
 
 /// All of desired state that takes no reboot.
 const DESIRED: &str = r#"
-identity.host-name = "node-{mac}"
+identity.host-name = "bench"
 tuned.profile = "basalt-node"
 labels.tier = "bench"
 kubelet = { reserved-cpus = "0", taints = ["example.org/gpu=yes:NoSchedule"] }
 "#;
+/// Without the acceptance run that the recipe asks for: what it measures takes as long as somebody wants it to.
+const NO_RUN: &str = "d /etc/basalt/firstboot.d\nf+ /etc/basalt/firstboot.d/50-recipe.toml\n";
 const NO_AGENT: &str = "[Unit]\nConditionPathExists=!/etc/initrd-release\nWants=basalt-configured.target\n\
                         [Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n";
 const NO_WAIT: &str = "[Unit]\nConditionPathExists=!/etc/initrd-release\nAfter=tuned.service\n\
@@ -30,9 +34,10 @@ const NO_WAIT: &str = "[Unit]\nConditionPathExists=!/etc/initrd-release\nAfter=t
 fn main() -> Result<()> {
     let image = reference_image()?;
     let (mut with, mut without) = (Vec::new(), Vec::new());
-    for _ in 0..RUNS {
+    for pair in 1..=RUNS {
         without.push(boot(&image, false).context("without the agent")?);
         with.push(boot(&image, true).context("with the agent")?);
+        eprintln!("pair {pair} of {RUNS}");
     }
     let median = |list: &[Boot], value: fn(&Boot) -> f64| {
         let mut values: Vec<_> = list.iter().map(value).collect();
@@ -63,15 +68,16 @@ struct Boot {
 }
 
 fn boot(image: &Image, agent: bool) -> Result<Boot> {
-    let machine = Machine::new(Disk::new(&image.artefact("raw")?), choose_accel(&image.cache)?).channel();
-    let mut machine = machine.credential("basalt.firstboot", DESIRED);
+    let disk = Disk { size: Some(DISK), ..Disk::new(&image.artefact("raw")?) };
+    let machine = Machine::new(disk, choose_accel(&image.cache)?).channel();
+    let mut machine = machine.credential("basalt.firstboot", DESIRED).credential("tmpfiles.extra", NO_RUN);
     if !agent {
         machine = machine.unit("basalt-firstboot.service", NO_AGENT, "multi-user.target");
         machine = machine.unit("basalt-configured.service", NO_WAIT, "basalt-configured.target");
     }
     let mut vm = machine.start()?;
     let state = vm.wait_for_boot(BOOT)?;
-    ensure!(state == "running", "the boot ended {state}");
+    ensure!(state == "running", "the boot ended {state}: {}", vm.shell("basalt-firstboot status", COMMAND)?.text());
     let mut number = |script: &str| -> Result<f64> {
         let text = vm.must(script, COMMAND)?;
         text.parse().with_context(|| format!("{script}: {text:?}"))
