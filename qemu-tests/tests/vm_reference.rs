@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 /// Under TCG beside others.
 const BOOT: Duration = Duration::from_secs(900);
 const COMMAND: Duration = Duration::from_secs(400);
+/// Of QEMU, all boots one by one.
+const LIMIT: Duration = Duration::from_secs(60 * 60);
 const GROWTH: u64 = 2 << 30;
 const PASSWORD: &str = "cases only";
 /// Of the password.
@@ -72,6 +74,7 @@ fn the_raw_disk(image: &Image) -> Result<Identity> {
     let size = raw.metadata()?.len() + GROWTH;
     let disk = Disk { size: Some(size), ..Disk::new(&raw) };
     let machine = Machine::new(disk, choose_accel(&image.cache)?).channel().network(Network::Ssh { host_port });
+    let machine = machine.limit(Some(LIMIT));
     let machine =
         machine.credential("ssh.authorized_keys.root", key.public.as_str()).credential("passwd.hashed-password.root", HASH);
     let machine = machine.credential("basalt.firstboot", DESIRED).data_disk("config-drive", &drive);

@@ -18,6 +18,8 @@ const SPAN: u64 = 40;
 /// A reset in the middle of it, and the reboot that the agent asks for.
 const BOOTS: u32 = 4;
 const DISK: u64 = 4 << 30;
+/// Of QEMU, all boots one by one.
+const LIMIT: Duration = Duration::from_secs(3 * 60 * 60);
 
 const DESIRED: &str = r#"
 identity.host-name = "node-{mac}"
@@ -55,7 +57,7 @@ fn resets(count: u32) -> Result<()> {
     let drive = drive.drive(&scratch, "config-2.iso")?;
     // Each boot that is cut off leaves its part of systemd's journal, and a deployment that nobody finished.
     let disk = Disk { size: Some(DISK), ..Disk::new(&image.artefact("raw")?) };
-    let machine = Machine::new(disk, choose_accel(&image.cache)?).channel();
+    let machine = Machine::new(disk, choose_accel(&image.cache)?).channel().limit(Some(LIMIT));
     let machine = machine.network(Network::Ssh { host_port: free_port()? }).data_disk("config-drive", &drive);
     let mut vm = machine.credential("basalt.firstboot", DESIRED).start()?;
     vm.ready(BOOT)?;

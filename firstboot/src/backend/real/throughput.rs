@@ -79,7 +79,8 @@ impl Disk {
         let blocks = (room / 2 / BLOCK as u64).min(BLOCKS);
         if blocks < FEWEST {
             let needed = 2 * FEWEST * BLOCK as u64;
-            bail!("{}: needed room for {needed} bytes, found {room}", folder.display());
+            let hint = "an image is no larger than its files: give the machine a larger disk";
+            bail!("{}: needed room for {needed} bytes, found {room}: {hint}", folder.display());
         }
         if blocks < BLOCKS {
             eprintln!(
