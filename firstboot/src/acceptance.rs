@@ -187,8 +187,7 @@ pub fn figure(printed: &[u8], pointer: Option<&str>) -> Result<f64, String> {
     };
     let json: Value =
         serde_json::from_str(&text).map_err(|error| format!("needed JSON ({error}), it printed {:?}", short(&text)))?;
-    // Some that fail end as if they had not (iperf3 3.12), and say why in their JSON alone.
-    let why = || json.get("error").and_then(Value::as_str).map(|why| format!(": {:?}", short(why))).unwrap_or_default();
+    let why = || real::command::error_in(&json).map(|why| format!(": {:?}", short(why))).unwrap_or_default();
     let found = json.pointer(pointer).ok_or_else(|| format!("its JSON has nothing at {pointer:?}{}", why()))?;
     found.as_f64().ok_or_else(|| format!("needed a number at {pointer:?}, found {:?}", short(&found.to_string())))
 }

@@ -111,7 +111,7 @@ fn interfaces(files: &dyn Files, note: &mut impl FnMut(String)) -> Result<BTreeM
 
 /// The names in a folder of the kernel's; a bus that the machine does not have has no devices.
 fn names(files: &dyn Files, folder: &str) -> Result<Vec<String>, String> {
-    Ok(files.list_if_there(folder).map_err(|error| error.to_string())?.unwrap_or_default())
+    files.list_if_there(folder).map_err(|error| error.to_string())
 }
 
 /// What is not there (any more: devices come and go) is nothing. `/sys/class/net` has files that are no folders.

@@ -82,8 +82,7 @@ struct Agent<'a> {
 enum Waited {
     Event(Event),
     Request(Request),
-    Read,
-    Reached,
+    Beside,
 }
 
 impl Agent<'_> {
@@ -96,8 +95,8 @@ impl Agent<'_> {
             end = self.signals.terminate() => Waited::Event(end),
             event = worked(&mut self.work) => Waited::Event(event),
             Some(request) = self.requests.recv() => Waited::Request(request),
-            () = done(&mut self.reading) => Waited::Read,
-            () = done(&mut self.reaching) => Waited::Reached,
+            () = done(&mut self.reading) => Waited::Beside,
+            () = done(&mut self.reaching) => Waited::Beside,
             () = until(self.wake) => Waited::Event(Event::Due { at: at() }),
         };
         match waited {
@@ -110,8 +109,7 @@ impl Agent<'_> {
                 self.happens(event).await;
             }
             Waited::Request(Request { wish, answer }) => self.asked(wish, answer).await,
-            Waited::Read => self.reading = None,
-            Waited::Reached => self.reaching = None,
+            Waited::Beside => {}
         }
     }
 
@@ -242,11 +240,13 @@ async fn worked(work: &mut Option<(mpsc::UnboundedReceiver<Progress>, Work<'_, E
     }
 }
 
+/// Work that is done is there no more.
 async fn done(work: &mut Option<Work<'_, ()>>) {
     match work {
         Some(work) => work.await,
         None => pending().await,
     }
+    *work = None;
 }
 
 /// A node that was not what it should be has become so: what waited for it in vain is reached after all.

@@ -16,6 +16,8 @@ const COMMAND: Duration = Duration::from_secs(400);
 /// Of QEMU, all boots one by one.
 const LIMIT: Duration = Duration::from_secs(60 * 60);
 const GROWTH: u64 = 2 << 30;
+/// By anybody on the bus.
+const APPLY: &str = "busctl call org.basalt.FirstBoot1 /org/basalt/FirstBoot1 org.basalt.FirstBoot1 Apply";
 const PASSWORD: &str = "cases only";
 /// Of the password.
 const HASH: &str = "$6$basaltcases$KTZi1JLztinywP5Syw5ANKLQ9Z6jKSnaali.oBalPAvxkafBMIdOz/LhvSYE9KGvB3gjTHOkDKKIxjnvcypYV0";
@@ -195,7 +197,6 @@ fn a_config_drive_is_honoured(vm: &mut Running, key: &SshKey, port: u16) -> Resu
 /// An argument that the image does not carry, which is a deployment of its own, and a name for the network card: one reboot by the agent for both. Nobody
 /// wishes them any more: one more.
 fn kernel_arguments_come_and_go(vm: &mut Running) -> Result<()> {
-    const APPLY: &str = "busctl call org.basalt.FirstBoot1 /org/basalt/FirstBoot1 org.basalt.FirstBoot1 Apply";
     const DEPLOYMENTS: &str =
         "ostree admin status | sed -n 's/^\\(..\\)gpu-node [0-9a-f]*\\(.[0-9]*\\).*/\\1\\2/p' | tr '\\n' '|'";
     let wish = "mkdir -p /etc/basalt/firstboot.d; cat >/etc/basalt/firstboot.d/60-case.toml <<'E'\n\
@@ -305,7 +306,9 @@ fn it_became_what_it_should_be(vm: &mut Running) -> Result<()> {
             (&changed("Asked by"), "/run/credentials/@system/basalt.firstboot:8:27"),
             ("basalt-firstboot verify | grep -o 'labels: it differs: 2 labels'", "labels: it differs: 2 labels"),
             (
-                "busctl call org.basalt.FirstBoot1 /org/basalt/FirstBoot1 org.basalt.FirstBoot1 Apply; basalt-firstboot status --wait >/dev/null; cat /etc/kubernetes/node-feature-discovery/features.d/basalt",
+                &format!(
+                    "{APPLY}; basalt-firstboot status --wait >/dev/null; cat /etc/kubernetes/node-feature-discovery/features.d/basalt"
+                ),
                 "feature.node.kubernetes.io/image=gpu-node\nfeature.node.kubernetes.io/tier=case",
             ),
         ],
@@ -315,22 +318,20 @@ fn it_became_what_it_should_be(vm: &mut Running) -> Result<()> {
 
 /// A mistake in desired state fails the target, and the agent's next success reaches it.
 fn what_was_waited_for_in_vain_is_reached_once_it_is_mended(vm: &mut Running) -> Result<()> {
-    const APPLY: &str =
-        "busctl call org.basalt.FirstBoot1 /org/basalt/FirstBoot1 org.basalt.FirstBoot1 Apply; basalt-firstboot status --wait";
-    const STATE: &str = "sed -n 's/^State *//p'";
+    let state = format!("{APPLY}; basalt-firstboot status --wait | sed -n 's/^State *//p'");
     holds(
         vm,
         COMMAND,
         &[
             ("mkdir -p /etc/basalt/firstboot.d; echo 'label.tier = 1' >/etc/basalt/firstboot.d/70-case.toml", ""),
-            (&format!("{APPLY} | {STATE}"), "degraded"),
+            (&state, "degraded"),
             (
                 "systemctl restart basalt-configured.service 2>/dev/null || systemctl is-failed basalt-configured.service",
                 "failed",
             ),
             ("systemctl is-active basalt-configured.target; :", "inactive"),
             ("rm /etc/basalt/firstboot.d/70-case.toml", ""),
-            (&format!("{APPLY} | {STATE}"), "configured"),
+            (&state, "configured"),
             ("until systemctl is-active -q basalt-configured.target; do sleep 1; done; echo reached", "reached"),
         ],
     )

@@ -61,8 +61,7 @@ fn agree(desired: &Desired, by: &str, outer: &[Declaration]) -> Result<(), Failu
     let own = || desired.kernel.arguments.iter().map(|argument| argument.value.as_str());
     let all = [outer, &Declaration::list(own().map(|word| (word.to_owned(), Source::new(by))))].concat();
     if let Err(found) = kernel_arguments::resolve(all.iter().cloned()) {
-        let disputed =
-            |word: &&str| found.0.iter().flat_map(|one| &one.values).any(|value| value.words().any(|other| other == *word));
+        let disputed = |word: &&str| found.0.iter().flat_map(|one| &one.values).any(|value| value.has(word));
         return Err(contradictory(&found).about("firstboot.kernel.arguments", own().rfind(disputed).unwrap_or_default()));
     }
     desired.when.iter().try_for_each(|when| agree(&when.set, &format!("firstboot when {:?}", when.name.value), &all))

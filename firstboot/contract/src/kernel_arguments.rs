@@ -109,6 +109,11 @@ impl KernelArgument {
         self.text.split(' ')
     }
 
+    /// Whether `word` is one of them.
+    pub fn has(&self, word: &str) -> bool {
+        self.words().any(|own| own == word)
+    }
+
     /// What was declared.
     pub fn declarations(&self) -> impl Iterator<Item = Declaration> {
         self.asked_by.iter().map(|source| Declaration { text: self.text.clone(), source: source.clone() })

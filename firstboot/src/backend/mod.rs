@@ -25,20 +25,17 @@ pub trait Files: Send + Sync {
     /// Whether there is something. Where there are links, that to which they lead.
     fn is_there(&self, path: &str) -> Result<bool, FileError> {
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-        match self.list(folder) {
-            Err(error) if error.cause.kind() == io::ErrorKind::NotFound => Ok(false),
-            names => Ok(names?.iter().any(|other| other == name)),
-        }
+        Ok(self.list_if_there(folder)?.iter().any(|other| other == name))
     }
     /// The target of a symbolic link, as written.
     fn read_link(&self, path: &str) -> Result<String, FileError>;
     /// The names in a folder, in order.
     fn list(&self, path: &str) -> Result<Vec<String>, FileError>;
-    /// The same, where the folder is there.
-    fn list_if_there(&self, path: &str) -> Result<Option<Vec<String>>, FileError> {
+    /// The same; in a folder that is not there, there are none.
+    fn list_if_there(&self, path: &str) -> Result<Vec<String>, FileError> {
         match self.list(path) {
-            Err(error) if error.cause.kind() == io::ErrorKind::NotFound => Ok(None),
-            listed => listed.map(Some),
+            Err(error) if error.cause.kind() == io::ErrorKind::NotFound => Ok(vec![]),
+            listed => listed,
         }
     }
     /// Takes a file away; when it returns, it is gone from the disk. One that is not there is no error.

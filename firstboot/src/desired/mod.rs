@@ -108,7 +108,7 @@ fn in_folders(files: &dyn Files, faults: &mut Vec<Fault>) -> Vec<String> {
     for folder in FOLDERS {
         match files.list_if_there(folder) {
             Ok(names) => {
-                let toml = names.into_iter().flatten().filter(|name| name.ends_with(".toml") && !name.starts_with('.'));
+                let toml = names.into_iter().filter(|name| name.ends_with(".toml") && !name.starts_with('.'));
                 named.extend(toml.map(|name| (name, folder)));
             }
             Err(error) => faults.push(fault(error.to_string(), "let the agent read it")),

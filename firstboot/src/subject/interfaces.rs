@@ -125,7 +125,7 @@ fn ours(files: &dyn Files) -> Result<Vec<String>, Fault> {
 }
 
 fn listed(files: &dyn Files, folder: &str) -> Result<Vec<String>, Fault> {
-    Ok(files.list_if_there(folder).map_err(|error| fault(error.to_string()))?.unwrap_or_default())
+    files.list_if_there(folder).map_err(|error| fault(error.to_string()))
 }
 
 fn fault(what: String) -> Fault {

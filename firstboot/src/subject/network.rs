@@ -42,7 +42,7 @@ fn files(node: &Node<'_>) -> Result<Vec<Action>, Fault> {
     let outside = node.outside.files.as_ref();
     let fault = |error: crate::backend::FileError| Fault::new(Network.name(), error.to_string(), "let the agent read it");
     let mut files = Vec::new();
-    for stale in outside.list_if_there(FOLDER).map_err(fault)?.unwrap_or_default() {
+    for stale in outside.list_if_there(FOLDER).map_err(fault)? {
         if stale.starts_with(OURS) && wished.iter().all(|file| file.name != stale) {
             files.push(Effect::Remove { path: format!("{FOLDER}/{stale}") });
         }

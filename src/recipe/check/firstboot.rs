@@ -41,7 +41,7 @@ fn agree(desired: &Desired, by: &str, outer: &[Declaration], judge: &Judge<'_>, 
     if let Err(Contradictions(list)) = kernel_arguments::resolve(all.clone()) {
         for contradiction in list {
             let (old, new): (Vec<_>, Vec<_>) = contradiction.values.iter().partition(known);
-            let wants = |argument: &&Placed<String>| new.iter().any(|value| value.words().any(|word| word == argument.value));
+            let wants = |argument: &&Placed<String>| new.iter().any(|value| value.has(argument));
             if let (false, Some(last)) = (old.is_empty(), arguments.iter().rfind(wants)) {
                 let what = format!("firstboot.kernel.arguments: {contradiction}");
                 findings.add_with_hint(last.place, what, Contradictions::NEXT);

@@ -28,7 +28,7 @@ pub(super) fn examine(written: &Written, recipe: &Recipe, findings: &mut Finding
     }
     let Err(Contradictions(all)) = kernel_arguments::resolve(recipe.kernel_arguments()) else { return };
     for contradiction in all {
-        let wants = |arg: &&Placed<String>| contradiction.values.iter().any(|value| value.words().any(|word| word == arg.value));
+        let wants = |arg: &&Placed<String>| contradiction.values.iter().any(|value| value.has(arg));
         if let Some(last) = args.iter().rfind(wants) {
             findings.add_with_hint(last.place, format!("kernel.args: {contradiction}"), Contradictions::NEXT);
         }
