@@ -21,10 +21,11 @@ if [ ! -e "$sysroot" ]; then
   trap 'rm -rf "$new"' EXIT
   keep=("*/lib/$multiarch/*" "*/lib/gcc/$multiarch/*" '*/lib64/*')
   [ -z "$libraries" ] || keep+=('./usr/share/pkgconfig/*' './usr/include/openssl/*' "./usr/include/$multiarch/openssl/*")
+  # By way of a file: with a pipe a reader that ends early takes the writer along, and its own reason is lost.
   fetch() {
     timeout 600 mmdebstrap --variant=extract --format=tar --aptopt='Acquire::http::Timeout "60"' --aptopt='Acquire::Retries "2"' \
-      --include="$target_packages" $suite - "deb ${mirror%/} $suite main" 2>"$new/log" |
-      tar -x --no-same-owner -C "$new" --transform 'flags=r;s,^\./lib,./usr/lib,' --wildcards "${keep[@]}"
+      --include="$target_packages" $suite - "deb ${mirror%/} $suite main" 2>"$new/log" >"$new/all.tar" &&
+      tar -x --file="$new/all.tar" --no-same-owner -C "$new" --transform 'flags=r;s,^\./lib,./usr/lib,' --wildcards "${keep[@]}" 2>>"$new/log"
   }
   for try in 1 2 3; do
     fetch && break
@@ -34,7 +35,7 @@ if [ ! -e "$sysroot" ]; then
     rm -rf "$new/usr"
     sleep $((5 * try))
   done
-  rm "$new/log"
+  rm "$new/log" "$new/all.tar"
   # One folder of headers, so that none of this machine's are taken.
   [ -z "$libraries" ] || cp -a "$new/usr/include/$multiarch/openssl/." "$new/usr/include/openssl"
   # Only what a linker reads.
