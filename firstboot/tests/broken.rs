@@ -25,7 +25,7 @@ const ALL: [&str; 10] =
 const STOPS: [&str; 2] = ["desired-state", "config-drive"];
 
 /// A file that is read, what is in it, and what may be left undone, with a reason, when it is broken.
-const FILES: [(&str, &str, &[&str]); 28] = [
+const FILES: [(&str, &str, &[&str]); 29] = [
     ("/usr/lib/basalt/image.json", include_str!("../contract/fixtures/image-1.json"), &[]),
     ("/usr/lib/basalt/tuned.json", include_str!("../contract/fixtures/tuned-1.json"), &[]),
     ("/proc/sys/kernel/random/boot_id", "2f6d3ee1-6b0f-4a52-9d0f-7f0c7a3e5a11\n", &[]),
@@ -61,6 +61,7 @@ const FILES: [(&str, &str, &[&str]); 28] = [
     ("/etc/systemd/network/05-basalt-enp1s0.link", "old\n", &["interfaces"]),
     ("/etc/kubernetes/kubelet.conf.d/50-basalt.conf", "{}\n", &["kubelet"]),
     ("/etc/kubernetes/node-feature-discovery/features.d/basalt", "old=1\n", &["labels"]),
+    ("/etc/tuned/bootcmdline", "TUNED_BOOT_CMDLINE=\"pci=realloc=off\"\n", &["kernel"]),
     ("/boot/loader/entries/ostree-1.conf", "title x\noptions quiet root=LABEL=root\n", &["kernel"]),
 ];
 
@@ -234,7 +235,7 @@ fn whoever_is_not_there_or_hangs_is_named_and_the_rest_is_done() {
         let (done, faults) = told(&node, why);
         assert_eq!(done, ["interfaces", "kubelet", "labels", "ssh-keys"].map(str::to_owned).into(), "{why}");
         let subjects: Vec<_> = faults.iter().map(|fault| fault.subject.as_str()).collect();
-        assert_eq!(subjects, ["identity", "network", "modules", "drivers", "kernel", "tuned"], "{faults:?}");
+        assert_eq!(subjects, ["identity", "network", "modules", "drivers", "tuned", "kernel"], "{faults:?}");
         assert!(faults.iter().all(|fault| fault.what.contains(why)), "{why}: {faults:?}");
         // What nobody did is not taken as done.
         let (done, faults) = told(&node.with_peers(None), why);

@@ -194,16 +194,23 @@ fn a_config_drive_is_honoured(vm: &mut Running, key: &SshKey, port: u16) -> Resu
     login_by_ssh(vm, key, port)
 }
 
-/// An argument that the image does not carry, which is a deployment of its own, and a name for the network card: one reboot by the agent for both. Nobody
-/// wishes them any more: one more.
+/// An argument that the image does not carry, which is a deployment of its own, a site's profile of tuned that takes another one and is wished for machines like
+/// this one, and a name for the network card: one reboot by the agent for all. Nobody wishes them any more: one more.
 fn kernel_arguments_come_and_go(vm: &mut Running) -> Result<()> {
     const DEPLOYMENTS: &str =
         "ostree admin status | sed -n 's/^\\(..\\)gpu-node [0-9a-f]*\\(.[0-9]*\\).*/\\1\\2/p' | tr '\\n' '|'";
-    let wish = "mkdir -p /etc/basalt/firstboot.d; cat >/etc/basalt/firstboot.d/60-case.toml <<'E'\n\
-                kernel.arguments = [\"basalt.case=1\"]\nidentity.interfaces.rail0 = \"52:54:00:12:34:56\"\nE";
+    let wish = "mkdir -p /etc/basalt/firstboot.d /etc/tuned/profiles/site\n\
+                printf '[main]\\ninclude=basalt-node\\n[bootloader]\\ncmdline_site=+basalt.site=1\\n' >/etc/tuned/profiles/site/tuned.conf\n\
+                cat >/etc/basalt/firstboot.d/60-case.toml <<'E'\n\
+                kernel.arguments = [\"basalt.case=1\"]\nidentity.interfaces.rail0 = \"52:54:00:12:34:56\"\n\
+                [[when]]\nname = \"machines of QEMU\"\nmatch.dmi.sys_vendor = \"QEMU\"\n\
+                set.tuned.profile = \"site\"\n\
+                [[when]]\nname = \"machines with a GPU\"\nmatch.pci = [{ id = \"10de:*\" }]\n\
+                set.tuned.profile = \"basalt-gpu-inference\"\nE";
     let before = vm.must("cat /proc/cmdline", COMMAND)?;
     let origin = vm.must("sort -u /ostree/deploy/gpu-node/deploy/*.origin", COMMAND)?;
-    for (wish, count, deployments) in [(wish, "1", "* .1|  .0|"), ("rm /etc/basalt/firstboot.d/60-case.toml", "0", "* .2|  .1|")]
+    for (wish, count, profile, deployments) in
+        [(wish, "1", "site", "* .1|  .0|"), ("rm /etc/basalt/firstboot.d/60-case.toml", "0", "basalt-node", "* .2|  .1|")]
     {
         vm.must(wish, COMMAND)?;
         vm.reboot_by(APPLY, BOOT)?;
@@ -214,6 +221,9 @@ fn kernel_arguments_come_and_go(vm: &mut Running) -> Result<()> {
             &[
                 ("basalt-firstboot status --wait >/dev/null && echo configured", "configured"),
                 ("grep -cw basalt.case=1 /proc/cmdline; :", count),
+                ("grep -cw basalt.site=1 /proc/cmdline; :", count),
+                ("tuned-adm active", &format!("Current active profile: {profile}")),
+                (&format!("basalt-firstboot status | grep -c 'the profile {profile}, verified by tuned'"), "1"),
                 ("ls /sys/class/net | grep -cx rail0; :", count),
                 // The bond has its port under either name.
                 ("wc -w </sys/class/net/$(cat /sys/class/net/bonding_masters)/bonding/slaves", "1"),

@@ -61,6 +61,8 @@ struct State {
     changes: Vec<String>,
     /// What was measured, in order.
     measured: Vec<String>,
+    /// Kernel arguments that a profile of tuned takes.
+    arguments: BTreeMap<String, String>,
     notices: Vec<Notice>,
 }
 
@@ -78,6 +80,7 @@ pub enum Unit {
 const KERNEL_NAME: &str = "/proc/sys/kernel/hostname";
 const STATIC_NAME: &str = "/etc/hostname";
 const ACTIVE_PROFILE: &str = "/etc/tuned/active_profile";
+const ARGUMENTS: &str = "/etc/tuned/bootcmdline";
 const BOOT_WISH: &str = "/var/lib/basalt/firstboot/kernel-arguments.json";
 const BOOT_ENTRY: &str = "/boot/loader/entries/ostree-1.conf";
 const TRIALS: &str = "/var/lib/basalt/firstboot/acceptance-wanted.json";
@@ -176,6 +179,21 @@ impl State {
         }
     }
 
+    /// The active profile of tuned; empty: none.
+    fn active_profile(&self) -> String {
+        self.files.get(ACTIVE_PROFILE).map(|bytes| String::from_utf8_lossy(bytes).trim().to_owned()).unwrap_or_default()
+    }
+
+    /// What the active profile takes.
+    fn taken(&self) -> &str {
+        self.arguments.get(&self.active_profile()).map_or("", String::as_str)
+    }
+
+    /// The file in which tuned notes it.
+    fn noted(&self) -> String {
+        format!("# simulated\nTUNED_BOOT_CMDLINE=\"{}\"\nTUNED_BOOT_INITRD_ADD=\"\"\n", self.taken())
+    }
+
     /// Modules that systemd is told to load and that can be, as the kernel writes them.
     fn wanted_modules(&self) -> Vec<String> {
         let told = self.files.iter().filter(|(path, _)| LOADED_AT_BOOT.iter().any(|folder| path.starts_with(folder)));
@@ -205,6 +223,16 @@ impl SimulatedNode {
     pub fn with_tuned(self, profile: &str) -> Self {
         self.state().tuned = true;
         self.write(ACTIVE_PROFILE, profile);
+        self
+    }
+
+    /// A profile of tuned takes these kernel arguments. All others take none.
+    pub fn with_profile(self, profile: &str, arguments: &str) -> Self {
+        let mut state = self.state();
+        state.arguments.insert(profile.to_owned(), arguments.to_owned());
+        let noted = state.noted();
+        state.files.insert(ARGUMENTS.to_owned(), noted.into_bytes());
+        drop(state);
         self
     }
 
@@ -317,6 +345,10 @@ impl SimulatedNode {
             let entry = String::from_utf8_lossy(&entry).replacen("options ", "BOOT_IMAGE=/vmlinuz ", 1);
             state.files.insert(BOOTED.to_owned(), entry.into_bytes());
         }
+        if !state.arguments.is_empty() {
+            let noted = state.noted();
+            state.files.insert(ARGUMENTS.to_owned(), noted.into_bytes());
+        }
         let of_a_boot = |path: &str| path.starts_with(RUNNING) || (path.starts_with(SYSFS) && path.ends_with("/initstate"));
         state.files.retain(|path, _| !of_a_boot(path));
         for name in state.wanted_modules() {
@@ -414,8 +446,7 @@ impl Tuner for SimulatedNode {
         let answer = if let Err(error) = state.heard() {
             Err(error)
         } else if state.tuned {
-            let text = state.files.get(ACTIVE_PROFILE).map(|bytes| String::from_utf8_lossy(bytes).trim().to_owned());
-            state.alive().map_err(|error| refused(&error)).map(|()| text.unwrap_or_default())
+            state.alive().map_err(|error| refused(&error)).map(|()| state.active_profile())
         } else {
             Err(PeerError::Absent("com.redhat.tuned"))
         };
@@ -426,13 +457,23 @@ impl Tuner for SimulatedNode {
         let answer = if profile == "unknown" {
             Err(PeerError::Refused("simulated: no such profile".to_owned()))
         } else {
-            self.state().change(ACTIVE_PROFILE, Some(format!("{profile}\n").as_bytes()), false).map_err(|error| refused(&error))
+            let mut state = self.state();
+            let done = state.change(ACTIVE_PROFILE, Some(format!("{profile}\n").as_bytes()), false);
+            let done = done.and_then(|()| {
+                let noted = (!state.arguments.is_empty()).then(|| state.noted());
+                noted.map_or(Ok(()), |noted| state.change(ARGUMENTS, Some(noted.as_bytes()), false))
+            });
+            done.map_err(|error| refused(&error))
         };
         Box::pin(async { answer })
     }
 
     fn verify(&self) -> Answer<'_, bool> {
-        Box::pin(async { Ok(true) })
+        let state = self.state();
+        let line = state.files.get(BOOTED).map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default();
+        let in_force = |word: &str| line.split_whitespace().any(|known| known == word);
+        let good = state.taken().split_whitespace().all(in_force);
+        Box::pin(async move { Ok(good) })
     }
 }
 

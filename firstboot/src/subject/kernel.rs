@@ -1,6 +1,6 @@
 //! Kernel arguments that this node needs and its image does not carry.
 //!
-//! A new deployment of the same commit gets them in its boot entry; the one that runs stays as it is, to go back to. They are in force after one
+//! Desired state wishes some, and the wished profile of tuned takes some. A new deployment of the same commit gets them in its boot entry; the one that runs stays as it is, to go back to. They are in force after one
 //! reboot, which the agent asks for once when all subjects are done. One resolver decides here and at build time what goes together.
 
 use std::collections::BTreeSet;
@@ -10,7 +10,7 @@ use basalt_contract::kernel_arguments::{Contradictions, Declaration, Source, res
 use basalt_contract::{Desired, Fault};
 use serde::{Deserialize, Serialize};
 
-use super::{Node, Subject, Told};
+use super::{Node, Subject, Told, tuned};
 use crate::backend::Files;
 use crate::export::found;
 use crate::facts;
@@ -33,7 +33,7 @@ pub struct Wanted {
     format: u32,
     /// Of the deployment that ran when it was written.
     commit: String,
-    /// Those that desired state wishes and nothing else has.
+    /// Those that desired state wishes or tuned's profile takes, and nothing else has.
     added: Vec<String>,
     /// Those that it wished before.
     #[serde(default)]
@@ -71,7 +71,9 @@ impl Subject for Kernel {
         Box::pin(async move {
             let wanted = Wanted::read(node.outside.files.as_ref());
             let wanted = wanted.map_err(|what| Fault::new(Kernel.name(), what, "take the file away"))?;
-            let arguments = wanted.added.into_iter().map(found).collect();
+            // Whoever has the profile gets what it takes.
+            let taken = tuned::kernel_arguments(node).unwrap_or_default();
+            let arguments = wanted.added.into_iter().filter(|word| !taken.contains(word)).map(found).collect();
             Ok(Desired { kernel: Wishes { arguments }, ..Desired::default() })
         })
     }
@@ -93,14 +95,17 @@ fn arguments(node: &Node<'_>) -> Result<Vec<Action>, Fault> {
     // Another image has what it has; but what was added to the one before is carried into it.
     let removed = if before.commit == commit { before.removed } else { vec![] };
     let ours = [before.added, removed].concat();
-    if wishes.is_empty() && ours.is_empty() {
+    let unclear = |what: String| fault(what, "mend [bootloader] of tuned's profile, or let the agent read it");
+    let (taken, missing) = (tuned::kernel_arguments(node).map_err(unclear)?, tuned::missing(node).map_err(unread)?);
+    if wishes.is_empty() && ours.is_empty() && missing.is_empty() {
         return Ok(vec![]);
     }
     let running = running(files, &ours).map_err(unread)?;
     let theirs = running.iter().filter(|word| !ours.contains(word));
     let theirs: Vec<_> = theirs.map(|word| (word.clone(), Source::new("this node's boot entry"))).collect();
     let wished = wishes.iter().map(|wish| (wish.value.clone(), Source::new("desired state").at(node.goal.place(wish)))).collect();
-    let all = [theirs.clone(), wished].map(Declaration::list).concat();
+    let tuneds = taken.into_iter().map(|word| (word, Source::new("tuned").at(tuned::NOTED))).collect();
+    let all = [theirs.clone(), tuneds, wished].map(Declaration::list).concat();
     let resolved = resolve(all).map_err(|why| fault(why.to_string(), Contradictions::NEXT))?;
     let arguments: Vec<String> = resolved.iter().flat_map(|argument| argument.words().map(str::to_owned)).collect();
 
@@ -114,17 +119,15 @@ fn arguments(node: &Node<'_>) -> Result<Vec<Action>, Fault> {
     let parts: Vec<_> = parts.map(|(words, what)| format!("{words} {what}")).collect();
     let added = arguments.iter().filter(|word| theirs.iter().all(|(known, _)| known != *word)).cloned().collect();
     let removed = ours.into_iter().filter(|word| !arguments.contains(word)).collect();
+    let noted = (!missing.is_empty()).then(|| tuned::NOTED.to_owned());
+    let asked_by: Vec<_> = wishes.iter().map(|wish| node.goal.place(wish)).chain(noted).collect();
     let wanted = Wanted { format: 1, commit, added, removed, arguments };
     let text = serde_json::to_string_pretty(&wanted).unwrap_or_default() + "\n";
     Ok(vec![Action {
         subject: Kernel.name(),
         name: "arguments",
         what: format!("kernel arguments: {}, with one reboot", parts.join(", ")),
-        asked_by: if wishes.is_empty() {
-            vec!["nobody wishes any".to_owned()]
-        } else {
-            wishes.iter().map(|wish| node.goal.place(wish)).collect()
-        },
+        asked_by: if asked_by.is_empty() { vec!["nobody wishes any".to_owned()] } else { asked_by },
         effects: vec![Effect::Write { path: PATH.to_owned(), text }, Effect::Start { unit: UNIT.to_owned() }],
         reboot: true,
     }])

@@ -27,8 +27,8 @@ use crate::facts::Facts;
 use crate::owners;
 use crate::plan::{Action, Effect, Left, Plan};
 
-/// All of them, in the order in which they are done. tuned starts late in a boot: what waits for a reboot does not wait for tuned first. What is
-/// measured is a node of which all else is done.
+/// All of them, in the order in which they are done. What kernel arguments a profile takes tuned knows once it has applied it: one reboot is for
+/// these and for all that others wish. What is measured is a node of which all else is done.
 pub const SUBJECTS: [&dyn Subject; 11] = [
     &identity::Identity,
     &interfaces::Interfaces,
@@ -38,8 +38,8 @@ pub const SUBJECTS: [&dyn Subject; 11] = [
     &drivers::Drivers,
     &kubelet::Kubelet,
     &labels::Labels,
-    &kernel::Kernel,
     &tuned::Tuned,
+    &kernel::Kernel,
     &acceptance::Acceptance,
 ];
 

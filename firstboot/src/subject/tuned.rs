@@ -1,17 +1,30 @@
 //! tuned's profile: the one that is wished, else the image's.
 //!
 //! The image has its profile's kernel arguments in the boot entry, and tuned makes the profile active by itself: most boots change
-//! nothing here. Whoever made another profile active on a node gets the wished one back, and reads of it in the report.
+//! nothing here. Whoever made another profile active on a node gets the wished one back, and reads of it in the report. Where the image has none, the
+//! profile that was active before is kept, to go back to when nobody wishes one any more.
+//!
+//! What kernel arguments a profile takes only the node's tuned can tell, which knows its processors: it notes them, and the subject of kernel
+//! arguments, which comes next, brings them into the boot entry.
 
 use std::time::Duration;
 
 use basalt_contract::desired::Tuning;
-use basalt_contract::{Desired, Fault, names};
+use basalt_contract::{Desired, Fault, kernel_arguments, names};
 
-use super::{Node, Subject, Told};
+use super::{Node, Subject, Told, text};
 use crate::backend::{PeerError, Tuner};
 use crate::export::found;
 use crate::plan::{Action, Effect};
+use crate::{facts, owners};
+
+/// The profile that was active before the agent's first one, and the agent's: a line each.
+const BEFORE: &str = "/var/lib/basalt/firstboot/tuned-before";
+/// Where tuned notes the kernel arguments of the profile that it has applied, whether it writes boot entries or not: `_instance_post_static` of its
+/// `plugin_bootloader.py`. A profile without such a plugin leaves what the one before it noted.
+pub const NOTED: &str = "/etc/tuned/bootcmdline";
+const VARIABLE: &str = "TUNED_BOOT_CMDLINE=";
+const COMMAND_LINE: &str = "/proc/cmdline";
 
 /// So often is asked with patience, and with so much time between: tuned starts late in a boot, and asks every device of the node.
 /// Python on a machine that boots takes its time.
@@ -32,25 +45,7 @@ impl Subject for Tuned {
     }
 
     fn differences<'a>(&'a self, node: &'a Node<'a>) -> Told<'a, Vec<Action>> {
-        Box::pin(async move {
-            let Some((profile, place)) = wished(node) else { return Ok(vec![]) };
-            let patience = if node.patient { STARTS } else { 0 };
-            let active = active(node.outside.tuner.as_ref(), patience)
-                .await
-                .map_err(|error| fault(format!("cannot be asked: {error}"), ASK))?;
-            if active == profile {
-                return Ok(vec![]);
-            }
-            let was = if active.is_empty() { "none" } else { &active };
-            Ok(vec![Action {
-                subject: Tuned.name(),
-                name: "profile",
-                what: format!("the profile {profile}, now {was}"),
-                asked_by: vec![place],
-                effects: vec![Effect::SwitchProfile { profile }],
-                reboot: false,
-            }])
-        })
+        Box::pin(differences(node))
     }
 
     fn export<'a>(&'a self, node: &'a Node<'a>) -> Told<'a, Desired> {
@@ -69,9 +64,15 @@ impl Subject for Tuned {
         Box::pin(async move {
             let Some((profile, _)) = wished(node) else { return Ok(None) };
             let patience = if node.patient { VERIFIES } else { 0 };
-            match verified(node.outside.tuner.as_ref(), patience).await {
-                Ok(true) => Ok(Some(format!("the profile {profile}, verified by tuned"))),
-                Ok(false) => Err(fault(format!("the profile {profile} is active, and the node is not what it says"), LOG)),
+            let waits = || !missing(node).unwrap_or_default().is_empty();
+            match verified(node.outside.tuner.as_ref(), patience, waits).await {
+                Ok(Verified::Good) => Ok(Some(format!("the profile {profile}, verified by tuned"))),
+                Ok(Verified::Later) => {
+                    Ok(Some(format!("the profile {profile}, which tuned verifies once its kernel arguments are in force")))
+                }
+                Ok(Verified::Bad) => {
+                    Err(fault(format!("the profile {profile} is active, and the node is not what it says"), LOG))
+                }
                 Err(error) => {
                     let what = format!("cannot say whether the node is what {profile} says: {error}");
                     Err(fault(what, ASK))
@@ -79,6 +80,93 @@ impl Subject for Tuned {
             }
         })
     }
+}
+
+async fn differences(node: &Node<'_>) -> Result<Vec<Action>, Fault> {
+    let (wish, kept) = (wished(node), kept(node)?);
+    if wish.is_none() && kept.is_none() {
+        return Ok(vec![]);
+    }
+    let patience = if node.patient { STARTS } else { 0 };
+    let active = active(node.outside.tuner.as_ref(), patience).await;
+    let active = active.map_err(|error| fault(format!("cannot be asked: {error}"), ASK))?;
+    let (what, asked_by, effects) = match (wish, kept) {
+        (Some((profile, _)), _) if profile == active => return Ok(vec![]),
+        (Some((profile, place)), kept) => {
+            let was = if active.is_empty() { "none" } else { &active };
+            let what = format!("the profile {profile}, now {was}");
+            let mut effects = vec![];
+            if node.facts.tuned.is_none() && !active.is_empty() {
+                let before = kept.filter(|kept| kept.ours == active).map_or(active, |kept| kept.before);
+                effects.push(Effect::Write { path: BEFORE.to_owned(), text: format!("{before}\n{profile}\n") });
+            }
+            effects.push(Effect::SwitchProfile { profile });
+            (what, place, effects)
+        }
+        (None, kept) => {
+            let Kept { before, ours } = kept.unwrap_or_default();
+            let forgotten = Effect::Remove { path: BEFORE.to_owned() };
+            let nobody = "nobody wishes another one any more".to_owned();
+            if active == ours {
+                let what = format!("the profile {before} again, now {active}");
+                (what, nobody, vec![Effect::SwitchProfile { profile: before }, forgotten])
+            } else {
+                (format!("the profile {active}, which somebody chose meanwhile, stays"), nobody, vec![forgotten])
+            }
+        }
+    };
+    let asked_by = vec![asked_by];
+    Ok(vec![Action { subject: Tuned.name(), name: "profile", what, asked_by, effects, reboot: false }])
+}
+
+/// What [`BEFORE`] says.
+#[derive(Default)]
+struct Kept {
+    before: String,
+    ours: String,
+}
+
+fn kept(node: &Node<'_>) -> Result<Option<Kept>, Fault> {
+    let wrong = |what| fault(what, "take the file away; the profile that is active stays then");
+    let Some(text) = text(node.outside.files.as_ref(), BEFORE).map_err(wrong)? else { return Ok(None) };
+    match text.lines().collect::<Vec<_>>()[..] {
+        [before, ours] => Ok(Some(Kept { before: before.to_owned(), ours: ours.to_owned() })),
+        ref lines => Err(wrong(format!("{BEFORE}: needed 2 lines, found {}", lines.len()))),
+    }
+}
+
+/// The kernel arguments that the profile takes on this node, as its tuned worked them out. None where nobody wishes a profile, or tuned is somebody
+/// else's.
+///
+/// # Errors
+/// Says in words why that cannot be told.
+pub fn kernel_arguments(node: &Node<'_>) -> Result<Vec<String>, String> {
+    let files = node.outside.files.as_ref();
+    if wished(node).is_none() || owners::of(files, Tuned.name()).is_some() {
+        return Ok(vec![]);
+    }
+    let words = noted(&text(files, NOTED)?.unwrap_or_default());
+    words.iter().try_for_each(|word| kernel_arguments::one(word)).map_err(|why| format!("{NOTED}: {why}"))?;
+    Ok(words)
+}
+
+/// Those of them that the running kernel does not have.
+///
+/// # Errors
+/// As [`kernel_arguments()`].
+pub fn missing(node: &Node<'_>) -> Result<Vec<String>, String> {
+    let mut words = kernel_arguments(node)?;
+    if !words.is_empty() {
+        let line = facts::text(node.outside.files.as_ref(), COMMAND_LINE)?;
+        words.retain(|word| line.split_ascii_whitespace().all(|known| known != word));
+    }
+    Ok(words)
+}
+
+/// The words that a shell would find in the variable.
+fn noted(text: &str) -> Vec<String> {
+    let value = text.lines().rev().find_map(|line| line.trim().strip_prefix(VARIABLE)).unwrap_or_default();
+    value.trim_matches('"').split_ascii_whitespace().map(str::to_owned).collect()
 }
 
 /// The profile, and who wishes it.
@@ -101,17 +189,29 @@ async fn active(tuner: &dyn Tuner, patience: u32) -> Result<String, PeerError> {
     }
 }
 
+/// What tuned says of a profile.
+#[derive(Debug, PartialEq, Eq)]
+enum Verified {
+    Good,
+    Bad,
+    /// Not before a reboot.
+    Later,
+}
+
 /// A profile that is still being applied is not verified yet: tuned cannot tell these apart.
-async fn verified(tuner: &dyn Tuner, patience: u32) -> Result<bool, PeerError> {
+async fn verified(tuner: &dyn Tuner, patience: u32, later: impl Fn() -> bool) -> Result<Verified, PeerError> {
     let mut tries = 0;
     while !tuner.verify().await? {
+        if later() {
+            return Ok(Verified::Later);
+        }
         if tries >= patience {
-            return Ok(false);
+            return Ok(Verified::Bad);
         }
         tries += 1;
         tokio::time::sleep(PAUSE).await;
     }
-    Ok(true)
+    Ok(Verified::Good)
 }
 
 fn fault(what: String, next_step: &str) -> Fault {
@@ -122,7 +222,7 @@ fn fault(what: String, next_step: &str) -> Fault {
 mod tests {
     use std::sync::Mutex;
 
-    use super::{active, verified};
+    use super::{Verified, active, noted, verified};
     use crate::backend::{Answer, PeerError, Tuner};
 
     /// A simulated tuned: how often it is absent, then how often it does not verify.
@@ -159,8 +259,27 @@ mod tests {
             let answer = active(&Simulated(Mutex::new(absent)), patience).await;
             assert_eq!(answer.is_ok_and(|profile| profile == "a"), found, "{absent} {patience}");
         }
-        for (unverified, patience, found) in [(0, 0, true), (1, 0, false), (3, 60, true), (1_000, 60, false)] {
-            assert_eq!(verified(&Simulated(Mutex::new(unverified)), patience).await.unwrap(), found, "{unverified} {patience}");
+        for (unverified, patience, later, found) in [
+            (0, 0, true, Verified::Good),
+            (1, 0, false, Verified::Bad),
+            (3, 60, false, Verified::Good),
+            (1_000, 60, false, Verified::Bad),
+            (1_000, 60, true, Verified::Later),
+        ] {
+            let said = verified(&Simulated(Mutex::new(unverified)), patience, || later).await.unwrap();
+            assert_eq!(said, found, "{unverified} {patience} {later}");
+        }
+    }
+
+    #[test]
+    fn what_tuned_notes_is_read_as_a_shell_would() {
+        for (text, words) in [
+            ("", &[][..]),
+            ("# TUNED_BOOT_CMDLINE=\"a\"\nTUNED_BOOT_CMDLINE=\nTUNED_BOOT_INITRD_ADD=\n", &[]),
+            ("TUNED_BOOT_CMDLINE=\"init_on_alloc=0  iommu=pt\"\n", &["init_on_alloc=0", "iommu=pt"]),
+            ("TUNED_BOOT_CMDLINE=a\nTUNED_BOOT_CMDLINE=b", &["b"]),
+        ] {
+            assert_eq!(noted(text), words, "{text:?}");
         }
     }
 }

@@ -214,7 +214,10 @@ fn the_profile_of_the_image_becomes_active_and_is_verified() {
     drop(agent);
     assert_eq!((report.state, report.faults.as_slice()), (State::Configured, &[][..]));
     assert_eq!((report.steps[0].state, report.holds.len()), (StepState::Done, 1));
-    assert_eq!(*calls.lock().unwrap(), ["switch unknown", "active", "switch basalt-node", "active", "verify", "verify"]);
+    assert_eq!(
+        *calls.lock().unwrap(),
+        ["switch unknown", "active", "switch basalt-node", "applied basalt-node", "active", "verify", "verify"]
+    );
 }
 
 #[test]
@@ -229,10 +232,15 @@ fn a_profile_that_tuned_refuses_is_a_fault_and_one_that_never_comes_does_not_hol
     assert_eq!(waiting.end().0.code(), Some(0));
 
     simulated_tuned::start(&node.address(), "balanced");
-    let mut agent = node.serve();
-    let line = agent.summary();
-    let wanted = "degraded: tuned: the profile unknown, now balanced: Requested profile 'unknown' doesn't exist.";
-    assert!(line.contains(wanted), "{line}");
+    for (profile, why) in [
+        ("unknown", "Requested profile 'unknown' doesn't exist."),
+        // After it was accepted.
+        ("broken", "Cannot load profile(s) 'broken'"),
+    ] {
+        node.wants_profile(profile);
+        let line = node.serve().summary();
+        assert!(line.contains(&format!("degraded: tuned: the profile {profile}, now balanced: {why}")), "{line}");
+    }
 }
 
 /// A node whose image loads mtty, which is not loaded, in a machine with a GPU that NVIDIA's driver has.

@@ -165,11 +165,12 @@ fn every_subject_says_what_differs_and_once_it_is_done_nothing_does() {
     assert_eq!(planned(&node), Plan::default(), "{exported}");
     assert!(exported.starts_with("[identity]\nhost-name = \"gpu-cz1234\"\n"), "{exported}");
 
-    // Who wishes it no more gets it taken away, but for what has no state without a wish.
+    // Who wishes it no more gets it taken away, or what was before, but for what has no state without a wish.
     node.write(DESIRED, "");
     let plan = planned(&node);
     let effects: Vec<_> = plan.actions.iter().flat_map(|action| &action.effects).collect();
-    assert!(effects.len() == 5 && effects.iter().all(|effect| matches!(effect, Effect::Remove { .. })), "{effects:?}");
+    let (back, removed): (Vec<_>, Vec<_>) = effects.into_iter().partition(|effect| !matches!(effect, Effect::Remove { .. }));
+    assert!(removed.len() == 6 && back == [&Effect::SwitchProfile { profile: "basalt-node".to_owned() }], "{removed:?} {back:?}");
     assert_eq!(applied(&node).faults, []);
     assert_eq!(planned(&node), Plan::default());
 }

@@ -35,6 +35,7 @@ fn wherever_the_power_goes_the_node_ends_as_if_it_had_not() {
     let fresh = || {
         let node =
             node(&format!("{ARGUMENTS}{ALL}[identity.interfaces]\nrail0 = \"52:54:00:12:34:56\"\n")).with_tuned("basalt-node\n");
+        let node = node.with_profile("basalt-gpu-training", "pci=realloc=off");
         node.write("/sys/class/net/enp1s0/address", "52:54:00:12:34:56\n");
         let drive = "/run/basalt/config-drive/nocloud";
         node.write(&format!("{drive}/meta-data"), "instance-id: a\n");

@@ -3,12 +3,14 @@
 use basalt_firstboot::apply::retry;
 use basalt_firstboot::export::export;
 use basalt_firstboot::facts;
+use basalt_firstboot::plan::Plan;
 use basalt_firstboot_sim::Unsynced;
 
 use super::{DESIRED, applied, node, nothing, planned, run, said};
 
 pub const ARGUMENTS: &str = "kernel.arguments = [\"iommu=pt\", \"case\"]\n";
 const COMMAND_LINE: &str = "/proc/cmdline";
+const BEFORE: &str = "/var/lib/basalt/firstboot/tuned-before";
 
 #[test]
 fn kernel_arguments_take_one_reboot_and_are_taken_away_again() {
@@ -36,6 +38,66 @@ fn kernel_arguments_take_one_reboot_and_are_taken_away_again() {
     node.boot_again(Unsynced::Kept);
     assert_eq!(node.text(COMMAND_LINE).unwrap(), "BOOT_IMAGE=/vmlinuz quiet root=LABEL=root\n");
     assert!(nothing(&applied(&node)));
+}
+
+/// One text for a mixed fleet, one image, which wants no profile itself.
+#[test]
+fn what_a_profile_takes_comes_with_the_one_reboot_and_both_are_gone_back_from() {
+    let wish = "kernel.arguments = [\"case\"]\n[[when]]\nname = \"GPUs\"\nmatch.dmi.product_name = \"DGX*\"\n\
+                set.tuned.profile = \"training\"\n";
+    let fleet = |product: &str| {
+        let node = node(wish).with_tuned("balanced\n").with_profile("training", "iommu=pt pci=realloc=off");
+        node.write("/sys/class/dmi/id/product_name", product);
+        node
+    };
+    let other = fleet("PowerEdge\n");
+    assert!(applied(&other).reboot);
+    other.boot_again(Unsynced::Lost);
+    assert!(nothing(&applied(&other)));
+    assert!(other.text(COMMAND_LINE).unwrap().ends_with("root=LABEL=root case\n") && other.text(BEFORE).is_none());
+
+    let node = fleet("DGX H100\n");
+    let done = applied(&node);
+    assert!(done.reboot && done.faults.is_empty(), "{done:?}");
+    let steps: Vec<_> = done.steps.iter().map(|step| (step.name.as_str(), step.what.as_str())).collect();
+    assert_eq!(
+        steps,
+        [
+            ("tuned/profile", "the profile training, now balanced"),
+            ("kernel/arguments", "kernel arguments: case iommu=pt pci=realloc=off added, with one reboot"),
+        ]
+    );
+    assert_eq!(done.holds[0].what, "the profile training, which tuned verifies once its kernel arguments are in force");
+    assert_eq!(said(&planned(&node))[0].2, [":1:21", "/etc/tuned/bootcmdline"]);
+    node.boot_again(Unsynced::Kept);
+    let done = applied(&node);
+    assert!(nothing(&done) && done.holds[0].what == "the profile training, verified by tuned", "{done:?}");
+    let outside = node.outside();
+    let exported = run(export(&outside, &facts::collect(outside.files.as_ref()))).unwrap();
+    assert!(exported.contains("profile = \"training\"") && exported.contains("arguments = [\"case\"]"), "{exported}");
+
+    node.write(DESIRED, "");
+    assert_eq!(said(&planned(&node))[0].1, "the profile balanced again, now training");
+    let done = applied(&node);
+    assert!(done.reboot && done.faults.is_empty(), "{done:?}");
+    assert_eq!(done.steps[1].what, "kernel arguments: case iommu=pt pci=realloc=off taken away, with one reboot");
+    node.boot_again(Unsynced::Kept);
+    assert!(nothing(&applied(&node)));
+    assert_eq!(node.text(COMMAND_LINE).unwrap(), "BOOT_IMAGE=/vmlinuz quiet root=LABEL=root\n");
+    assert_eq!((node.text("/etc/tuned/active_profile").unwrap().as_str(), node.text(BEFORE)), ("balanced\n", None));
+}
+
+#[test]
+fn a_profile_that_somebody_chose_meanwhile_stays() {
+    let node = node("tuned.profile = \"a\"\n").with_tuned("balanced\n");
+    assert_eq!(applied(&node).faults, []);
+    node.write(DESIRED, "tuned.profile = \"b\"\n");
+    assert_eq!(applied(&node).faults, []);
+    assert_eq!(node.text(BEFORE).unwrap(), "balanced\nb\n", "the first one is kept");
+    node.write("/etc/tuned/active_profile", "own\n");
+    node.write(DESIRED, "");
+    assert_eq!(applied(&node).steps[0].what, "the profile own, which somebody chose meanwhile, stays");
+    assert_eq!((planned(&node), node.text(BEFORE)), (Plan::default(), None));
 }
 
 #[test]

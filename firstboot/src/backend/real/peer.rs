@@ -1,11 +1,13 @@
 //! Somebody on the system bus, whom the agent asks to do something.
 
+use std::pin::Pin;
 use std::time::Duration;
 
+use futures_core::Stream as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zbus::connection::Builder;
-use zbus::{Type, fdo};
+use zbus::{Connection, MatchRule, MessageStream, Type, fdo, message};
 
 use crate::backend::PeerError;
 
@@ -36,10 +38,47 @@ impl Peer {
     ) -> Result<R, PeerError> {
         in_time(self.name, self.patience, async {
             let connection = bus.build().await?;
-            let reply = connection.call_method(Some(self.name), self.path, Some(self.interface), method, arguments).await?;
-            reply.body().deserialize()
+            self.ask(&connection, method, arguments).await
         })
         .await
+    }
+
+    /// Calls a method over a connection that is there, without a limit of time.
+    pub async fn ask<A: Serialize + Type, R: DeserializeOwned + Type>(
+        &self,
+        connection: &Connection,
+        method: &str,
+        arguments: &A,
+    ) -> zbus::Result<R> {
+        let reply = connection.call_method(Some(self.name), self.path, Some(self.interface), method, arguments).await?;
+        reply.body().deserialize()
+    }
+
+    /// A connection that hears a signal from now on: before whatever brings it about is asked for.
+    pub async fn hearing(&self, signal: &'static str) -> zbus::Result<(Connection, Signals)> {
+        let connection = Builder::system().build().await?;
+        let rule = MatchRule::builder()
+            .msg_type(message::Type::Signal)
+            .sender(self.name)
+            .path(self.path)
+            .interface(self.interface)
+            .member(signal)
+            .build()?;
+        let stream = MessageStream::for_match_rule(rule, &connection, None).await?;
+        Ok((connection, Signals(stream)))
+    }
+}
+
+/// The signals of one name that somebody sends.
+pub struct Signals(MessageStream);
+
+impl Signals {
+    /// The next one, whenever it comes.
+    pub async fn next<T: DeserializeOwned + Type>(&mut self) -> zbus::Result<T> {
+        match std::future::poll_fn(|context| Pin::new(&mut self.0).poll_next(context)).await {
+            Some(signal) => signal?.body().deserialize(),
+            None => Err(fdo::Error::Disconnected("the bus went away".to_owned()).into()),
+        }
     }
 }
 

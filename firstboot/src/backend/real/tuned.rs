@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::peer::Peer;
+use super::peer::{Peer, in_time};
 use crate::backend::{Answer, PeerError, Tuner};
 
 pub const PEER: Peer = Peer {
@@ -25,12 +25,28 @@ impl Tuner for Tuned {
 
     fn switch<'a>(&'a self, profile: &'a str) -> Answer<'a, ()> {
         Box::pin(async move {
-            let (done, why): (bool, String) = PEER.call("switch_profile", &profile).await?;
-            if done { Ok(()) } else { Err(PeerError::Refused(why)) }
+            let switched = in_time(PEER.name, PEER.patience, switched(profile)).await?;
+            switched.map_err(PeerError::Refused)
         })
     }
 
     fn verify(&self) -> Answer<'_, bool> {
         Box::pin(PEER.call("verify_profile_ignore_missing", &()))
+    }
+}
+
+/// Switches, and waits until it is done: tuned answers as soon as it has loaded the profile, and tells when it has applied it. Or tuned's reason.
+async fn switched(profile: &str) -> zbus::Result<Result<(), String>> {
+    let (connection, mut changed) = PEER.hearing("profile_changed").await?;
+    let (loaded, why): (bool, String) = PEER.ask(&connection, "switch_profile", &profile).await?;
+    if !loaded {
+        return Ok(Err(why));
+    }
+    loop {
+        // Others may be told, too: the one before, which was still being applied.
+        let (name, done, why): (String, bool, String) = changed.next().await?;
+        if name == profile {
+            return Ok(if done { Ok(()) } else { Err(why) });
+        }
     }
 }

@@ -1,24 +1,20 @@
 //! systemd on the system bus: units are started, and the job's result is waited for. `org.freedesktop.systemd1(5)`, `org.freedesktop.login1(5)`.
 
-use std::pin::Pin;
 use std::time::Duration;
 
-use futures_core::Stream as _;
-use zbus::connection::Builder;
-use zbus::{MatchRule, MessageStream, OwnedObjectPath, fdo, message};
+use zbus::OwnedObjectPath;
 
-use super::peer::{Peer, in_time};
+use super::peer::{Peer, Signals, in_time};
 use crate::backend::{Answer, PeerError, UnitState, Units};
 
 const NAME: &str = "org.freedesktop.systemd1";
-const PATH: &str = "/org/freedesktop/systemd1";
-const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 /// For a call, not for the job.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// For a job: a unit has a time of its own, which is shorter.
 const JOB: Duration = Duration::from_secs(2400);
 
-const SYSTEMD: Peer = Peer { name: NAME, path: PATH, interface: MANAGER, patience: PATIENCE };
+const SYSTEMD: Peer =
+    Peer { name: NAME, path: "/org/freedesktop/systemd1", interface: "org.freedesktop.systemd1.Manager", patience: PATIENCE };
 pub const LOGIN: Peer = Peer {
     name: "org.freedesktop.login1",
     path: "/org/freedesktop/login1",
@@ -83,29 +79,19 @@ async fn job(method: &str, unit: &str) -> Result<(), PeerError> {
 }
 
 /// Calls `method` for `unit`: the job, and what is heard of all jobs. One that ends before its path is known is heard nevertheless.
-async fn begin(method: &str, unit: &str) -> zbus::Result<(OwnedObjectPath, MessageStream)> {
-    let connection = Builder::system().build().await?;
-    let rule = MatchRule::builder()
-        .msg_type(message::Type::Signal)
-        .sender(NAME)
-        .path(PATH)
-        .interface(MANAGER)
-        .member("JobRemoved")
-        .build()?;
-    let removed = MessageStream::for_match_rule(rule, &connection, None).await?;
+async fn begin(method: &str, unit: &str) -> zbus::Result<(OwnedObjectPath, Signals)> {
+    let (connection, removed) = SYSTEMD.hearing("JobRemoved").await?;
     // Without a subscriber systemd tells nobody.
-    connection.call_method(Some(NAME), PATH, Some(MANAGER), "Subscribe", &()).await?;
-    let reply = connection.call_method(Some(NAME), PATH, Some(MANAGER), method, &(unit, "replace")).await?;
-    Ok((reply.body().deserialize()?, removed))
+    let () = SYSTEMD.ask(&connection, "Subscribe", &()).await?;
+    Ok((SYSTEMD.ask(&connection, method, &(unit, "replace")).await?, removed))
 }
 
 /// How `job` ended, in systemd's word.
-async fn end(job: &OwnedObjectPath, mut removed: MessageStream) -> zbus::Result<String> {
-    while let Some(signal) = std::future::poll_fn(|context| Pin::new(&mut removed).poll_next(context)).await {
-        let (_, path, _, result): (u32, OwnedObjectPath, String, String) = signal?.body().deserialize()?;
+async fn end(job: &OwnedObjectPath, mut removed: Signals) -> zbus::Result<String> {
+    loop {
+        let (_, path, _, result): (u32, OwnedObjectPath, String, String) = removed.next().await?;
         if path == *job {
             return Ok(result);
         }
     }
-    Err(fdo::Error::Disconnected("the bus went away".to_owned()).into())
 }
