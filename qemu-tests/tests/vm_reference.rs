@@ -194,8 +194,8 @@ fn a_config_drive_is_honoured(vm: &mut Running, key: &SshKey, port: u16) -> Resu
     login_by_ssh(vm, key, port)
 }
 
-/// An argument that the image does not carry, which is a deployment of its own, a site's profile of tuned that takes another one and is wished for machines like
-/// this one, and a name for the network card: one reboot by the agent for all. Nobody wishes them any more: one more.
+/// An argument that the image does not carry, which is a deployment of its own, a site's profile of tuned that takes another one and is wished
+/// for machines like this one, and a name for the network card: one reboot by the agent for all. Nobody wishes them any more: one more.
 fn kernel_arguments_come_and_go(vm: &mut Running) -> Result<()> {
     const DEPLOYMENTS: &str =
         "ostree admin status | sed -n 's/^\\(..\\)gpu-node [0-9a-f]*\\(.[0-9]*\\).*/\\1\\2/p' | tr '\\n' '|'";

@@ -1,7 +1,8 @@
 //! Kernel arguments that this node needs and its image does not carry.
 //!
-//! Desired state wishes some, and the wished profile of tuned takes some. A new deployment of the same commit gets them in its boot entry; the one that runs stays as it is, to go back to. They are in force after one
-//! reboot, which the agent asks for once when all subjects are done. One resolver decides here and at build time what goes together.
+//! Desired state wishes some, and the wished profile of tuned takes some. A new deployment of the same commit gets them in its boot entry; the
+//! one that runs stays as it is, to go back to. They are in force after one reboot, which the agent asks for once when all subjects are done. One
+//! resolver decides here and at build time what goes together.
 
 use std::collections::BTreeSet;
 
