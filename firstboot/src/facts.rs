@@ -34,7 +34,8 @@ pub struct Facts {
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 const MACHINE_ID: &str = "/etc/machine-id";
 const MOUNTS: &str = "/proc/self/mountinfo";
-const COMMAND_LINE: &str = "/proc/cmdline";
+/// What the kernel was booted with.
+pub const COMMAND_LINE: &str = "/proc/cmdline";
 
 /// Finds out everything below `files`' root.
 pub fn collect(files: &dyn Files) -> Facts {

@@ -194,6 +194,11 @@ impl State {
         format!("# simulated\nTUNED_BOOT_CMDLINE=\"{}\"\nTUNED_BOOT_INITRD_ADD=\"\"\n", self.taken())
     }
 
+    /// tuned applies the active profile, and notes what it takes.
+    fn tuned_starts(&mut self) {
+        self.files.insert(ARGUMENTS.to_owned(), self.noted().into_bytes());
+    }
+
     /// Modules that systemd is told to load and that can be, as the kernel writes them.
     fn wanted_modules(&self) -> Vec<String> {
         let told = self.files.iter().filter(|(path, _)| LOADED_AT_BOOT.iter().any(|folder| path.starts_with(folder)));
@@ -230,8 +235,7 @@ impl SimulatedNode {
     pub fn with_profile(self, profile: &str, arguments: &str) -> Self {
         let mut state = self.state();
         state.arguments.insert(profile.to_owned(), arguments.to_owned());
-        let noted = state.noted();
-        state.files.insert(ARGUMENTS.to_owned(), noted.into_bytes());
+        state.tuned_starts();
         drop(state);
         self
     }
@@ -346,8 +350,7 @@ impl SimulatedNode {
             state.files.insert(BOOTED.to_owned(), entry.into_bytes());
         }
         if !state.arguments.is_empty() {
-            let noted = state.noted();
-            state.files.insert(ARGUMENTS.to_owned(), noted.into_bytes());
+            state.tuned_starts();
         }
         let of_a_boot = |path: &str| path.starts_with(RUNNING) || (path.starts_with(SYSFS) && path.ends_with("/initstate"));
         state.files.retain(|path, _| !of_a_boot(path));

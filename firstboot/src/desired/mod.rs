@@ -23,7 +23,6 @@ const FW_CFG: &str = "/sys/firmware/qemu_fw_cfg/by_name/opt/org.basalt/firstboot
 const CREDENTIAL: &str = "basalt.firstboot";
 /// On the kernel's command line.
 const ARGUMENT: &str = "basalt.firstboot=";
-const COMMAND_LINE: &str = "/proc/cmdline";
 const SUBJECT: &str = "desired-state";
 
 /// What this node should be.
@@ -127,7 +126,7 @@ fn single(files: &dyn Files, credentials: &str, faults: &mut Vec<Fault>) -> Vec<
     let single = [FW_CFG.to_owned(), format!("{credentials}/{CREDENTIAL}")];
     let there = |path: &String| !matches!(files.read_if_there(path), Ok(None));
     let mut paths: Vec<_> = single.into_iter().filter(there).collect();
-    match facts::text(files, COMMAND_LINE) {
+    match facts::text(files, facts::COMMAND_LINE) {
         Ok(line) => paths.extend(line.split_ascii_whitespace().filter_map(|word| word.strip_prefix(ARGUMENT)).map(str::to_owned)),
         Err(what) => faults.push(fault(what, "check that /proc is mounted")),
     }

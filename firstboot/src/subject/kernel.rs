@@ -21,7 +21,6 @@ use crate::plan::{Action, Effect};
 pub const PATH: &str = "/var/lib/basalt/firstboot/kernel-arguments.json";
 /// Makes the new deployment.
 const UNIT: &str = "basalt-kernel-arguments.service";
-const COMMAND_LINE: &str = "/proc/cmdline";
 /// Boot entries: <https://uapi-group.org/specifications/specs/boot_loader_specification/>.
 const ENTRIES: &str = "/boot/loader/entries";
 /// What the boot loader and libostree add themselves.
@@ -97,7 +96,8 @@ fn arguments(node: &Node<'_>) -> Result<Vec<Action>, Fault> {
     let removed = if before.commit == commit { before.removed } else { vec![] };
     let ours = [before.added, removed].concat();
     let unclear = |what: String| fault(what, "mend [bootloader] of tuned's profile, or let the agent read it");
-    let (taken, missing) = (tuned::kernel_arguments(node).map_err(unclear)?, tuned::missing(node).map_err(unread)?);
+    let taken = tuned::kernel_arguments(node).map_err(unclear)?;
+    let missing = tuned::missing(node, taken.clone()).map_err(unread)?;
     if wishes.is_empty() && ours.is_empty() && missing.is_empty() {
         return Ok(vec![]);
     }
@@ -136,7 +136,7 @@ fn arguments(node: &Node<'_>) -> Result<Vec<Action>, Fault> {
 
 /// The arguments of the running kernel that are ours or that a boot entry has: what somebody typed at the boot menu was for one boot.
 fn running(files: &dyn Files, ours: &[String]) -> Result<Vec<String>, String> {
-    let line = facts::text(files, COMMAND_LINE)?;
+    let line = facts::text(files, facts::COMMAND_LINE)?;
     let names = files.list(ENTRIES).map_err(|error| error.to_string())?;
     let mut kept: BTreeSet<_> = ours.iter().cloned().collect();
     for name in names.iter().filter(|name| name.ends_with(".conf")) {

@@ -24,7 +24,6 @@ const BEFORE: &str = "/var/lib/basalt/firstboot/tuned-before";
 /// `plugin_bootloader.py`. A profile without such a plugin leaves what the one before it noted.
 pub const NOTED: &str = "/etc/tuned/bootcmdline";
 const VARIABLE: &str = "TUNED_BOOT_CMDLINE=";
-const COMMAND_LINE: &str = "/proc/cmdline";
 
 /// So often is asked with patience, and with so much time between: tuned starts late in a boot, and asks every device of the node.
 /// Python on a machine that boots takes its time.
@@ -64,7 +63,8 @@ impl Subject for Tuned {
         Box::pin(async move {
             let Some((profile, _)) = wished(node) else { return Ok(None) };
             let patience = if node.patient { VERIFIES } else { 0 };
-            let waits = || !missing(node).unwrap_or_default().is_empty();
+            let missing = || kernel_arguments(node).and_then(|taken| missing(node, taken));
+            let waits = || missing().is_ok_and(|missing| !missing.is_empty());
             match verified(node.outside.tuner.as_ref(), patience, waits).await {
                 Ok(Verified::Good) => Ok(Some(format!("the profile {profile}, verified by tuned"))),
                 Ok(Verified::Later) => {
@@ -150,14 +150,13 @@ pub fn kernel_arguments(node: &Node<'_>) -> Result<Vec<String>, String> {
     Ok(words)
 }
 
-/// Those of them that the running kernel does not have.
+/// Those of these arguments that the running kernel does not have.
 ///
 /// # Errors
-/// As [`kernel_arguments()`].
-pub fn missing(node: &Node<'_>) -> Result<Vec<String>, String> {
-    let mut words = kernel_arguments(node)?;
+/// Says in words why that cannot be told.
+pub fn missing(node: &Node<'_>, mut words: Vec<String>) -> Result<Vec<String>, String> {
     if !words.is_empty() {
-        let line = facts::text(node.outside.files.as_ref(), COMMAND_LINE)?;
+        let line = facts::text(node.outside.files.as_ref(), facts::COMMAND_LINE)?;
         words.retain(|word| line.split_ascii_whitespace().all(|known| known != word));
     }
     Ok(words)
