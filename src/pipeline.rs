@@ -62,7 +62,7 @@ pub fn build(
     let tuned = layer::tuned::report(&tree)?;
     let profiles = tuned.as_ref().map(|tuned| tuned.arguments.as_slice()).unwrap_or_default();
     let arguments = plan.all_kernel_arguments(profiles)?;
-    plan.wishes_agree_with(&arguments)?;
+    plan.wishes_agree_with(&arguments, &|profiles| layer::tuned::taken(profiles, &tree))?;
     tuned.iter().for_each(|tuned| tuned.tell(sink));
     let packages = &Packages::of(&plan.base, &tree)?;
     let digests = layers.iter().map(|layer| (layer.name.clone(), layer.digest)).collect();

@@ -38,13 +38,13 @@ pub fn evaluate<'g>(
         let what = format!("tuned could not do what {active} says:\n  {}", lines.join("\n  "));
         return Err(about(Failure::new(Kind::Invalid, what).hint("correct the profile, or make another one active")).into());
     }
-    let (known, left): (Vec<_>, Vec<_>) = merged.kernel_arguments.append.iter().partition(|argument| argument.left.is_empty());
+    let left = merged.kernel_arguments.append.iter().filter(|argument| !argument.left.is_empty());
     let report = Report {
         format: TunedInfo::FORMAT,
         active: active.to_owned(),
         profiles: merged.profiles.iter().map(|profile| profile.name.clone()).collect(),
-        arguments: resolved(&merged, &known).map_err(about)?,
-        left: left.into_iter().map(|argument| single(&merged, argument)).collect(),
+        arguments: known(&merged).map_err(about)?,
+        left: left.map(|argument| single(&merged, argument)).collect(),
         told: all_told(&merged, given),
     };
     Ok((report, merged.kernel_arguments))
@@ -63,14 +63,18 @@ pub fn refused(active: &str, error: &LoadError, known: &[String]) -> Failure {
 }
 
 /// One list of the arguments that are known.
-fn resolved(merged: &Merged, known: &[&Argument]) -> Result<Vec<KernelArgument>, Failure> {
-    for argument in known {
+///
+/// # Errors
+/// [`Kind::Invalid`]: one that no boot entry can have, or two that contradict each other.
+pub fn known(merged: &Merged) -> Result<Vec<KernelArgument>, Failure> {
+    let known = || merged.kernel_arguments.append.iter().filter(|argument| argument.left.is_empty());
+    for argument in known() {
         names::kernel_arg(&argument.text).map_err(|why| {
             let what = format!("{}: {}: {why}", place(&argument.origin), argument.option);
             Failure::new(Kind::Invalid, what).hint("write it so, or leave it to [kernel] args")
         })?;
     }
-    let declarations = Declaration::list(known.iter().map(|argument| (argument.text.clone(), source(merged, &argument.origin))));
+    let declarations = Declaration::list(known().map(|argument| (argument.text.clone(), source(merged, &argument.origin))));
     kernel_arguments::resolve(declarations).map_err(|found| plan::contradictory(&found))
 }
 

@@ -48,7 +48,7 @@ use crate::tuned::Folders;
 
 pub use profiles::profile_names;
 pub use report::{REPORT, Report, Told, report};
-pub use wished::loadable;
+pub use wished::{loadable, taken};
 
 /// Which profiles are active, for tuned.
 const ACTIVE: &str = "/etc/tuned/active_profile";

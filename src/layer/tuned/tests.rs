@@ -1,6 +1,6 @@
 //! Small images with a tuned of either layout: what is laid where, and what is refused.
 
-use super::{Produced, REPORT, Report, lay, report};
+use super::{Produced, REPORT, Report, lay, report, taken};
 use crate::commit::fixture::overlay;
 use crate::failure::{Kind, failure_in, kind_of};
 use crate::layer::builtin;
@@ -227,4 +227,25 @@ fn tuned_and_the_profiles_that_have_variables_must_be_there() {
     let produced = lay(&Tuned::default(), &[shipped()], &tree(TODAY)).unwrap();
     assert!(produced.tree.get(&path("/etc/tuned/active_profile")).is_none());
     assert!(report(&produced.tree).unwrap().is_none());
+}
+
+/// Of a profile that is not active, and may become so on a node.
+#[test]
+fn what_a_wished_profile_takes_is_told() {
+    let profile = |name: &str| format!("/usr/lib/tuned/profiles/{name}/tuned.conf");
+    let (one, other, asserts) = (profile("one"), profile("other"), profile("asserts"));
+    let files = [
+        UNIT,
+        (one.as_str(), "[bootloader]\ncmdline_one=+iommu=pt nosmt\ncmdline_node=+isolcpus=${f:cpulist_online:0-3}\n"),
+        (other.as_str(), "[main]\ninclude=one\n[bootloader]\ncmdline_other=+iommu=nopt\n"),
+        (asserts.as_str(), "[main]\n[variables]\na=none\nb=${f:assertion_non_equal:a is set:${a}:none}\n"),
+    ];
+    let image = tree(&files);
+    let known = taken("one", &image).unwrap();
+    let known: Vec<_> = known.iter().map(ToString::to_string).collect();
+    let by = format!("(tuned profile one: {one}:2)");
+    assert_eq!(known, [format!("\"iommu=pt\" {by}"), format!("\"nosmt\" {by}")], "what only the node knows is left out");
+    let failure = taken("other", &image).unwrap_err().to_string();
+    assert!(failure.contains("\"iommu=pt\"") && failure.contains("\"iommu=nopt\" (tuned profile other"), "{failure}");
+    assert_eq!(taken("asserts", &image).unwrap(), [], "a node may have the variables");
 }
