@@ -76,8 +76,9 @@ impl Node {
             ("ls /etc/issue.net 2>/dev/null || echo removed", "removed"),
         ])?;
         let booted = self.must("ostree admin status | sed -n 's/^\\* gpu-node \\([0-9a-f]*\\)\\..*/\\1/p'")?;
-        // Not before it has asked tuned does the agent say anything.
-        self.must("basalt-firstboot status --wait >/dev/null; :")?;
+        // Not before it has asked tuned does the agent say anything. What it noted before is read by both versions.
+        let status = self.must("basalt-firstboot status --wait; :")?;
+        ensure!(status.lines().any(|line| line.split_whitespace().eq(["State", "configured"])), "{status}");
         let property =
             self.must("busctl get-property org.basalt.FirstBoot1 /org/basalt/FirstBoot1 org.basalt.FirstBoot1 Deployment")?;
         ensure!(property == format!("s {booted:?}"), "needed the agent to say {booted}, found {property}");
