@@ -15,6 +15,7 @@ tuned.profile = "basalt-gpu-training"
 kernel.arguments = ["iommu=pt"]
 labels.tier = "training"
 kubelet.reserved-cpus = "0-1"
+kubelet.labels."example.org/rack" = "7"
 modules.load = ["rdma-rxe"]
 identity.interfaces.enp1s0 = "52:54:00:12:34:56"
 "#;
@@ -25,7 +26,7 @@ const ALL: [&str; 10] =
 const STOPS: [&str; 2] = ["desired-state", "config-drive"];
 
 /// A file that is read, what is in it, and what may be left undone, with a reason, when it is broken.
-const FILES: [(&str, &str, &[&str]); 29] = [
+const FILES: [(&str, &str, &[&str]); 31] = [
     ("/usr/lib/basalt/image.json", include_str!("../contract/fixtures/image-1.json"), &[]),
     ("/usr/lib/basalt/tuned.json", include_str!("../contract/fixtures/tuned-1.json"), &[]),
     ("/proc/sys/kernel/random/boot_id", "2f6d3ee1-6b0f-4a52-9d0f-7f0c7a3e5a11\n", &[]),
@@ -60,6 +61,8 @@ const FILES: [(&str, &str, &[&str]); 29] = [
     ("/etc/modules-load.d/50-basalt.conf", "old\n", &["modules"]),
     ("/etc/systemd/network/05-basalt-enp1s0.link", "old\n", &["interfaces"]),
     ("/etc/kubernetes/kubelet.conf.d/50-basalt.conf", "{}\n", &["kubelet"]),
+    ("/etc/kubernetes/basalt-kubelet.env", "KUBELET_EXTRA_ARGS=\n", &["kubelet"]),
+    ("/etc/default/kubelet", "KUBELET_EXTRA_ARGS=\n", &["kubelet"]),
     ("/etc/kubernetes/node-feature-discovery/features.d/basalt", "old=1\n", &["labels"]),
     ("/etc/tuned/bootcmdline", "TUNED_BOOT_CMDLINE=\"pci=realloc=off\"\n", &["kernel"]),
     ("/boot/loader/entries/ostree-1.conf", "title x\noptions quiet root=LABEL=root\n", &["kernel"]),

@@ -1,5 +1,5 @@
 //! Readers of Kubernetes' own, built from their source as `kubernetes/go.sum` pins it: of node feature discovery's feature files, and of the kubelet's
-//! configuration.
+//! configuration and arguments.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,22 +16,27 @@ use crate::tool::run;
 /// Debian's: `.ci/install-packages` brings it.
 const GO: &str = "/usr/bin/go";
 
-/// What becomes of the feature files of a node.
+/// What becomes of labels.
 #[derive(Debug, Deserialize)]
-pub struct Features {
-    /// The labels that the node gets.
+pub struct NodeLabels {
+    /// Those that the node gets.
     pub given: BTreeMap<String, String>,
     /// Those that it does not get, and why.
     pub refused: BTreeMap<String, String>,
 }
 
-impl Features {
-    /// Reads those of the node whose root folder is `root`.
-    pub fn read(root: &Path) -> Result<Self> {
+impl NodeLabels {
+    /// Those in the feature files of the node whose root folder is `root`.
+    pub fn of_features(root: &Path) -> Result<Self> {
         fs::copy(program("nfd")?, root.join("nfd"))?;
         let mut command = Command::new("unshare");
         let printed = run(command.arg("--map-root-user").arg("--root").arg(root).arg("/nfd"))?;
         Ok(serde_json::from_str(&printed)?)
+    }
+
+    /// Those with which a kubelet registers that is begun with these arguments. With one that is refused it would not begin.
+    pub fn of_registration(arguments: &[&str]) -> Result<Self> {
+        Ok(serde_json::from_str(&run(Command::new(program("node-labels")?).args(arguments))?)?)
     }
 }
 

@@ -42,7 +42,7 @@ pub use foreign::{CHANGED, Foreign, foreign_base};
 pub use guest::holds;
 pub use image::{Image, reference_image, shared_cache};
 pub use kernel::{KernelPackage, kernel_package};
-pub use kubernetes::{Features, kubelet_configuration};
+pub use kubernetes::{NodeLabels, kubelet_configuration};
 pub use labels::Labels;
 pub use linux_source::{linux_source, mtty};
 pub use module_key::{KEYS, ModuleKey, Token};

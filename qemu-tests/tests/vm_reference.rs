@@ -32,16 +32,16 @@ modules.load = ["rdma-rxe"]
 [[when]]
 name = "machines of QEMU"
 match = { dmi = { sys_vendor = "QEMU" }, processors = { at-least = 2 } }
-set = { labels = { tier = "case" }, kubelet = { reserved-cpus = "0" } }
+set = { labels = { tier = "case" }, kubelet = { reserved-cpus = "0", labels = { "example.org/rack" = "7" } } }
 
 [[when]]
 name = "machines with a GPU"
 match.pci = [{ id = "10de:*" }]
 set.labels.tier = "training"
 "#;
-/// For the image's drop-in, which has it wait. Nobody waits for it.
+/// For the image's drop-in, which has it wait and gives it arguments: it takes them as kubeadm's unit does. Nobody waits for it.
 const KUBELET: &str = "[Unit]\nDefaultDependencies=no\nConditionPathExists=!/etc/initrd-release\n\
-                       [Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n";
+                       [Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/echo kubelet $KUBELET_EXTRA_ARGS\n";
 const PROFILE: &str = "the profile basalt-node, verified by tuned";
 const HOST_NAME: &str = "node-525400123456";
 
@@ -291,6 +291,10 @@ fn it_became_what_it_should_be(vm: &mut Running) -> Result<()> {
             (
                 "grep -o '\"reservedSystemCPUs\": \"0\"' /etc/kubernetes/kubelet.conf.d/50-basalt.conf",
                 "\"reservedSystemCPUs\": \"0\"",
+            ),
+            (
+                "journalctl -b -u kubelet -o cat | grep ^kubelet",
+                "kubelet --node-labels=example.org/rack=7,node.kubernetes.io/instance-type=gpu-node",
             ),
             ("cat /sys/module/rdma_rxe/initstate", "live"),
             (

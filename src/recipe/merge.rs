@@ -181,6 +181,7 @@ impl Join {
         self.one("firstboot.tuned.profile", lower.tuned.profile, profile);
         let Kubelet {
             taints: _,
+            labels: node_labels,
             reserved_cpus,
             cpu_manager_policy,
             topology_manager_policy,
@@ -193,6 +194,7 @@ impl Join {
         self.one("firstboot.kubelet.cpu-manager-policy", lower_kubelet.cpu_manager_policy, cpu_manager_policy);
         self.one("firstboot.kubelet.topology-manager-policy", lower_kubelet.topology_manager_policy, topology_manager_policy);
         self.one("firstboot.kubelet.memory-manager-policy", lower_kubelet.memory_manager_policy, memory_manager_policy);
+        self.each("firstboot.kubelet.labels", lower_kubelet.labels, node_labels);
         self.each("firstboot.kubelet.system-reserved", lower_kubelet.system_reserved, system_reserved);
         self.each("firstboot.labels", lower.labels, labels);
         below.under(above)

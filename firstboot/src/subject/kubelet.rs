@@ -1,4 +1,4 @@
-//! The kubelet's configuration: a drop-in of its folder (`--config-dir`).
+//! The kubelet's configuration: a drop-in of its folder (`--config-dir`), and the labels with which it registers.
 //!
 //! Format: `KubeletConfiguration` of `kubelet.config.k8s.io/v1beta1`, as JSON, which is YAML; a drop-in's name ends in `.conf`.
 
@@ -9,9 +9,11 @@ use basalt_contract::placed::Placed;
 use basalt_contract::{Desired, Fault, names};
 use serde_json::{Map, Value, json};
 
-use super::{Node, Subject, Told, file, text};
+use super::{Node, OneFile, Subject, Told, text};
 use crate::export::found;
-use crate::plan::{Action, Effect};
+use crate::plan::Action;
+
+mod registration;
 
 const PATH: &str = "/etc/kubernetes/kubelet.conf.d/50-basalt.conf";
 
@@ -24,7 +26,7 @@ impl Subject for Kubelet {
     }
 
     fn differences<'a>(&'a self, node: &'a Node<'a>) -> Told<'a, Vec<Action>> {
-        Box::pin(async move { drop_in(node) })
+        Box::pin(async move { Ok(drop_in(node)?.into_iter().chain(registration::labels(node)?).collect()) })
     }
 
     fn export<'a>(&'a self, node: &'a Node<'a>) -> Told<'a, Desired> {
@@ -32,23 +34,22 @@ impl Subject for Kubelet {
             let fault = |what| Fault::new(Kubelet.name(), what, "let the agent read it, or take it away");
             let told = text(node.outside.files.as_ref(), PATH).map_err(fault)?;
             let kubelet = told.map(|told| wishes(&told)).transpose().map_err(fault)?.unwrap_or_default();
-            Ok(Desired { kubelet, ..Desired::default() })
+            let labels = registration::found_labels(node.outside.files.as_ref()).map_err(fault)?;
+            Ok(Desired { kubelet: Wishes { labels, ..kubelet }, ..Desired::default() })
         })
     }
 
     fn verify<'a>(&'a self, node: &'a Node<'a>) -> Told<'a, Option<String>> {
         // What differed not was read from the disk.
-        let wished = configuration(&node.goal.desired.kubelet).map(|_| format!("the kubelet's configuration in {PATH}"));
-        Box::pin(async move { Ok(wished) })
+        let wishes = &node.goal.desired.kubelet;
+        let configured = configuration(wishes).map(|_| format!("the kubelet's configuration in {PATH}"));
+        let wished: Vec<_> = configured.into_iter().chain(registration::said(wishes)).collect();
+        Box::pin(async move { Ok((!wished.is_empty()).then(|| wished.join("; "))) })
     }
 }
 
-fn drop_in(node: &Node<'_>) -> Result<Vec<Action>, Fault> {
+fn drop_in(node: &Node<'_>) -> Result<Option<Action>, Fault> {
     let wishes = &node.goal.desired.kubelet;
-    let text = configuration(wishes);
-    let effect = file(node.outside.files.as_ref(), PATH, text)
-        .map_err(|error| Fault::new(Kubelet.name(), error.to_string(), "let the agent read it"))?;
-    let Some(effect) = effect else { return Ok(vec![]) };
     let goal = node.goal;
     let Wishes { reserved_cpus, cpu_manager_policy, topology_manager_policy, memory_manager_policy, .. } = wishes;
     let policies = [
@@ -59,15 +60,16 @@ fn drop_in(node: &Node<'_>) -> Result<Vec<Action>, Fault> {
     ];
     let reserved = wishes.reserved_memory.iter().map(|reserved| goal.place(&reserved.numa_node));
     let lists = wishes.taints.iter().chain(wishes.system_reserved.values()).map(|wish| goal.place(wish)).chain(reserved);
-    let mut asked_by: Vec<_> = lists.chain(policies.into_iter().flatten()).collect();
-    let what = match &effect {
-        Effect::Remove { .. } => {
-            asked_by.push("nobody wishes any".to_owned());
-            format!("no configuration of the kubelet, now there is {PATH}")
-        }
-        _ => format!("the kubelet's configuration in {PATH}"),
+    let wanted = OneFile {
+        subject: Kubelet.name(),
+        name: "drop-in",
+        path: PATH,
+        text: configuration(wishes),
+        what: "the kubelet's configuration".to_owned(),
+        gone: "no configuration of the kubelet, now there is some",
+        asked_by: lists.chain(policies.into_iter().flatten()).collect(),
     };
-    Ok(vec![Action { subject: Kubelet.name(), name: "drop-in", what, asked_by, effects: vec![effect], reboot: false }])
+    wanted.action(node.outside.files.as_ref())
 }
 
 /// The drop-in; absent: nobody wishes any.
@@ -156,6 +158,7 @@ fn wishes(text: &str) -> Result<Wishes, String> {
             })
             .collect(),
         taints: taints.map(taint).map(found).collect(),
+        labels: BTreeMap::new(),
         reserved_cpus: policy(&settings, "reservedSystemCPUs")?,
         cpu_manager_policy: policy(&settings, "cpuManagerPolicy")?,
         topology_manager_policy: policy(&settings, "topologyManagerPolicy")?,

@@ -10,9 +10,9 @@ use std::collections::btree_map::Entry;
 use basalt_contract::placed::Placed;
 use basalt_contract::{Desired, Fault};
 
-use super::{Node, Subject, Told, file, text};
+use super::{Node, OneFile, Subject, Told, labels_of, text};
 use crate::export::found;
-use crate::plan::{Action, Effect};
+use crate::plan::Action;
 
 const PATH: &str = "/etc/kubernetes/node-feature-discovery/features.d/basalt";
 /// Of labels that are wished by their names alone.
@@ -46,7 +46,7 @@ impl Subject for Labels {
     fn verify<'a>(&'a self, node: &'a Node<'a>) -> Told<'a, Option<String>> {
         // What differed not was read from the disk.
         let count = node.goal.desired.labels.len();
-        Box::pin(async move { Ok((count > 0).then(|| format!("{count} labels in {PATH}"))) })
+        Box::pin(async move { Ok((count > 0).then(|| format!("{} in {PATH}", labels_of(count)))) })
     }
 }
 
@@ -71,17 +71,14 @@ fn labels(node: &Node<'_>) -> Result<Vec<Action>, Fault> {
         let what = format!("{PATH}: needed at most {LARGEST} bytes, found {} in {} labels", text.len(), wishes.len());
         return Err(fault(what, "wish fewer labels"));
     }
-    let text = Some(text).filter(|text| !text.is_empty());
-    let effect =
-        file(node.outside.files.as_ref(), PATH, text).map_err(|error| fault(error.to_string(), "let the agent read it"))?;
-    let Some(effect) = effect else { return Ok(vec![]) };
-    let mut asked_by: Vec<_> = wishes.values().map(|wish| node.goal.place(wish)).collect();
-    let what = match &effect {
-        Effect::Remove { .. } => {
-            asked_by.push("nobody wishes any".to_owned());
-            format!("no labels, now there are some in {PATH}")
-        }
-        _ => format!("{} labels in {PATH}", wishes.len()),
+    let wanted = OneFile {
+        subject: Labels.name(),
+        name: "features",
+        path: PATH,
+        text: Some(text).filter(|text| !text.is_empty()),
+        what: labels_of(wishes.len()),
+        gone: "no labels, now there are some",
+        asked_by: wishes.values().map(|wish| node.goal.place(wish)).collect(),
     };
-    Ok(vec![Action { subject: Labels.name(), name: "features", what, asked_by, effects: vec![effect], reboot: false }])
+    Ok(wanted.action(node.outside.files.as_ref())?.into_iter().collect())
 }

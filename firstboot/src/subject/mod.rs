@@ -118,6 +118,42 @@ fn file(files: &dyn Files, path: &str, text: Option<String>) -> Result<Option<Ef
     })
 }
 
+/// So many.
+fn labels_of(count: usize) -> String {
+    format!("{count} label{}", if count == 1 { "" } else { "s" })
+}
+
+/// A file that is as it is wished, or is not there.
+struct OneFile {
+    subject: &'static str,
+    /// The action's.
+    name: &'static str,
+    path: &'static str,
+    /// `None`: there is to be no such file.
+    text: Option<String>,
+    /// What the action says where there is one to be.
+    what: String,
+    /// And where there is not.
+    gone: &'static str,
+    asked_by: Vec<String>,
+}
+
+impl OneFile {
+    /// What makes it so, if anything differs.
+    fn action(self, files: &dyn Files) -> Result<Option<Action>, Fault> {
+        let Self { subject, name, path, text, what, gone, mut asked_by } = self;
+        let effect = file(files, path, text).map_err(|error| Fault::new(subject, error.to_string(), "let the agent read it"))?;
+        let Some(effect) = effect else { return Ok(None) };
+        let what = if matches!(effect, Effect::Remove { .. }) {
+            asked_by.push("nobody wishes any".to_owned());
+            format!("{gone} in {path}")
+        } else {
+            format!("{what} in {path}")
+        };
+        Ok(Some(Action { subject, name, what, asked_by, effects: vec![effect], reboot: false }))
+    }
+}
+
 /// What is in a file, if it is there.
 fn text(files: &dyn Files, path: &str) -> Result<Option<String>, String> {
     let read = files.read_if_there(path).map_err(|error| error.to_string())?;

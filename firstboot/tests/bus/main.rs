@@ -310,8 +310,8 @@ fn who_may_has_the_node_made_what_it_should_be() {
     fs::write(&wishes, "labels.tier = \"test\"\n").unwrap();
     let call = |method| ["call", names::BUS_NAME, names::OBJECT_PATH, names::INTERFACE, method];
     let plan = node.busctl_ok(Who::Nobody, &call("Plan"));
-    assert!(plan.contains("1 labels in ") && plan.contains("50-site.toml:1:15"), "{plan}");
-    assert!(node.busctl_ok(Who::Nobody, &call("Verify")).contains("it differs: 1 labels in "));
+    assert!(plan.contains("1 label in ") && plan.contains("50-site.toml:1:15"), "{plan}");
+    assert!(node.busctl_ok(Who::Nobody, &call("Verify")).contains("it differs: 1 label in "));
     assert!(!features.exists(), "a plan changes nothing");
 
     node.busctl_ok(Who::Owner, &call("Apply"));
@@ -336,7 +336,7 @@ fn who_may_has_the_node_made_what_it_should_be() {
     fs::write(&wishes, "labels.tier = \"other\"\n").unwrap();
     let done = node.agent(&["apply", "--retry"]);
     let screen = String::from_utf8(done.stdout).unwrap();
-    assert!(done.status.success() && screen.starts_with("labels/features      done     1 labels in "), "{screen}");
+    assert!(done.status.success() && screen.starts_with("labels/features      done     1 label in "), "{screen}");
     assert_eq!(fs::read_to_string(&features).unwrap(), "feature.node.kubernetes.io/tier=other\n");
     fs::write(&wishes, "label.tier = \"other\"\n").unwrap();
     let done = node.agent(&["apply"]);

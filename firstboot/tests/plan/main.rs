@@ -24,6 +24,7 @@ tier = "training"
 reserved-cpus = "0-1"
 cpu-manager-policy = "static"
 taints = ["example.org/gpu=yes:NoSchedule"]
+labels = { "example.org/rack" = "7", "node.kubernetes.io/a" = "" }
 memory-manager-policy = "static"
 system-reserved = { memory = "1Gi", hugepages-2Mi = "4Mi" }
 [[kubelet.reserved-memory]]
@@ -108,12 +109,17 @@ fn every_subject_says_what_differs_and_once_it_is_done_nothing_does() {
             (
                 "modules/load".into(),
                 "2 modules in /etc/modules-load.d/50-basalt.conf; not loaded: rdma_rxe siw",
-                vec![":23:21", ":23:9"]
+                vec![":24:21", ":24:9"]
             ),
             (
                 "kubelet/drop-in".into(),
                 "the kubelet's configuration in /etc/kubernetes/kubelet.conf.d/50-basalt.conf",
-                vec![":9:11", ":11:53", ":11:30", ":13:13", ":7:17", ":8:22", ":10:25"]
+                vec![":9:11", ":12:53", ":12:30", ":14:13", ":7:17", ":8:22", ":11:25"]
+            ),
+            (
+                "kubelet/labels".into(),
+                "2 labels for the kubelet's registration in /etc/kubernetes/basalt-kubelet.env",
+                vec![":10:33", ":10:63"]
             ),
             (
                 "labels/features".into(),
@@ -121,15 +127,15 @@ fn every_subject_says_what_differs_and_once_it_is_done_nothing_does() {
                 vec![":5:22", ":4:8"]
             ),
             ("tuned/profile".into(), "the profile basalt-gpu-training, now basalt-node", vec![":2:17"]),
-            ("acceptance/run".into(), "an acceptance run: memory, net", vec![":16:8", ":19:8"]),
+            ("acceptance/run".into(), "an acceptance run: memory, net", vec![":17:8", ":20:8"]),
         ]
     );
     assert_eq!(node.changes(), [""; 0], "a plan changes nothing");
 
-    assert_eq!(verified(&node).faults.len(), 6, "a subject each");
+    assert_eq!(verified(&node).faults.len(), 7, "an action each");
 
     let done = applied(&node);
-    assert!(done.faults.is_empty() && done.steps.len() == 6, "{done:?}");
+    assert!(done.faults.is_empty() && done.steps.len() == 7, "{done:?}");
     assert!(done.steps.iter().all(|step| step.state == StepState::Done && step.attempts == 0), "{done:?}");
     let holds: Vec<_> = done.holds.iter().map(|holds| (holds.subject.as_str(), holds.what.as_str())).collect();
     assert_eq!(
@@ -137,7 +143,11 @@ fn every_subject_says_what_differs_and_once_it_is_done_nothing_does() {
         [
             ("identity", "the host name gpu-cz1234"),
             ("modules", "loaded: rdma_rxe siw"),
-            ("kubelet", "the kubelet's configuration in /etc/kubernetes/kubelet.conf.d/50-basalt.conf"),
+            (
+                "kubelet",
+                "the kubelet's configuration in /etc/kubernetes/kubelet.conf.d/50-basalt.conf; \
+                 2 labels for the kubelet's registration in /etc/kubernetes/basalt-kubelet.env"
+            ),
             ("labels", "2 labels in /etc/kubernetes/node-feature-discovery/features.d/basalt"),
             ("tuned", "the profile basalt-gpu-training, verified by tuned"),
             ("acceptance", "memory: 1000.5 MB/s; net: 1000.5 bit/s"),
@@ -151,6 +161,9 @@ fn every_subject_says_what_differs_and_once_it_is_done_nothing_does() {
     let kubelet = node.text("/etc/kubernetes/kubelet.conf.d/50-basalt.conf").unwrap();
     let json: serde_json::Value = serde_json::from_str(kubelet.split_once('\n').unwrap().1).unwrap();
     assert_eq!(json["cpuManagerPolicy"], "static");
+    let environment = node.text("/etc/kubernetes/basalt-kubelet.env").unwrap();
+    let labels = "KUBELET_EXTRA_ARGS=--node-labels=example.org/rack=7,node.kubernetes.io/a=";
+    assert_eq!(environment.lines().nth(1), Some(labels));
     assert_eq!(json["registerWithTaints"][0]["effect"], "NoSchedule");
     assert_eq!((&json["memoryManagerPolicy"], &json["systemReserved"]["memory"]), (&"Static".into(), &"1Gi".into()));
     assert_eq!(
@@ -170,9 +183,33 @@ fn every_subject_says_what_differs_and_once_it_is_done_nothing_does() {
     let plan = planned(&node);
     let effects: Vec<_> = plan.actions.iter().flat_map(|action| &action.effects).collect();
     let (back, removed): (Vec<_>, Vec<_>) = effects.into_iter().partition(|effect| !matches!(effect, Effect::Remove { .. }));
-    assert!(removed.len() == 6 && back == [&Effect::SwitchProfile { profile: "basalt-node".to_owned() }], "{removed:?} {back:?}");
+    assert!(removed.len() == 7 && back == [&Effect::SwitchProfile { profile: "basalt-node".to_owned() }], "{removed:?} {back:?}");
     assert_eq!(applied(&node).faults, []);
     assert_eq!(planned(&node), Plan::default());
+}
+
+/// Ours would take the place of theirs, or theirs of ours: which one, nobody would see.
+#[test]
+fn arguments_of_the_kubelet_that_a_person_gave_are_not_lost() {
+    let person = |text: &str| {
+        let node = node("kubelet.labels.\"example.org/rack\" = \"7\"\n");
+        node.write("/etc/default/kubelet", text);
+        node
+    };
+    let faults = planned(&person("# mine\nKUBELET_EXTRA_ARGS=\"--v=4\"\n")).faults;
+    let [fault] = faults.as_slice() else { panic!("{faults:?}") };
+    assert_eq!(fault.subject, "kubelet");
+    assert!(fault.what.starts_with("/etc/default/kubelet has KUBELET_EXTRA_ARGS=--v=4: needed none"), "{}", fault.what);
+    assert!(fault.next_step.contains("--node-labels"), "{}", fault.next_step);
+
+    // As packages of the kubelet ship it.
+    let node = person("KUBELET_EXTRA_ARGS=\n");
+    assert_eq!(applied(&node).faults, []);
+    // Who wishes no labels may say what they like.
+    node.write("/etc/default/kubelet", "KUBELET_EXTRA_ARGS=--v=4\n");
+    node.write(DESIRED, "");
+    assert_eq!(applied(&node).faults, []);
+    assert_eq!(node.text("/etc/kubernetes/basalt-kubelet.env"), None);
 }
 
 #[test]
@@ -185,7 +222,8 @@ fn what_somebody_else_owns_is_left_alone_and_named() {
     let tuned = "OpenShift's Node Tuning Operator (/var/lib/ocp-tuned/profiles)";
     let plan = planned(&node);
     let left: Vec<_> = plan.left.iter().map(|left| (left.action.key(), left.owner.as_str())).collect();
-    assert_eq!(left, [("kubelet/drop-in".to_owned(), kubelet), ("tuned/profile".to_owned(), tuned)]);
+    let owned = [("kubelet/drop-in", kubelet), ("kubelet/labels", kubelet), ("tuned/profile", tuned)];
+    assert_eq!(left, owned.map(|(action, owner)| (action.to_owned(), owner)));
     assert!(plan.screen().contains(&format!("left to {tuned}\n")), "{}", plan.screen());
 
     let done = applied(&node);
@@ -197,6 +235,7 @@ fn what_somebody_else_owns_is_left_alone_and_named() {
             ("identity/host-name", StepState::Done, String::new()),
             ("modules/load", StepState::Done, String::new()),
             ("kubelet/drop-in", left(kubelet).0, left(kubelet).1),
+            ("kubelet/labels", left(kubelet).0, left(kubelet).1),
             ("labels/features", StepState::Done, String::new()),
             ("tuned/profile", left(tuned).0, left(tuned).1),
             ("acceptance/run", StepState::Done, String::new()),

@@ -14,6 +14,20 @@ const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
 const LONGEST: usize = 63;
 /// The only places of Kubernetes' own where node feature discovery puts labels.
 const OPEN: [&str; 2] = ["feature.node.kubernetes.io", "profile.node.kubernetes.io"];
+/// The only places of Kubernetes' own where a kubelet may put labels (`pkg/apis/well_known_labels.go` of k8s.io/kubelet), and the only labels elsewhere.
+const KUBELETS: [&str; 2] = ["kubelet.kubernetes.io", "node.kubernetes.io"];
+const KUBELETS_OWN: [&str; 10] = [
+    "beta.kubernetes.io/arch",
+    "beta.kubernetes.io/instance-type",
+    "beta.kubernetes.io/os",
+    "failure-domain.beta.kubernetes.io/region",
+    "failure-domain.beta.kubernetes.io/zone",
+    "kubernetes.io/arch",
+    "kubernetes.io/hostname",
+    "kubernetes.io/os",
+    "topology.kubernetes.io/region",
+    "topology.kubernetes.io/zone",
+];
 
 /// Notes all that can never work.
 pub fn check(desired: &Desired, sources: &Sources, findings: &mut Findings) {
@@ -33,7 +47,7 @@ pub fn check(desired: &Desired, sources: &Sources, findings: &mut Findings) {
         note(findings, "modules.load", module, module_name);
     }
     check_kubelet(kubelet, findings);
-    check_labels(labels, findings);
+    check_labels("labels", labels, features, findings);
     acceptance::check(acceptance, findings);
     for when in when {
         check_match(&when.machines, when.name.place, findings);
@@ -105,6 +119,7 @@ fn check_kubelet(kubelet: &Kubelet, findings: &mut Findings) {
             known.then_some(()).ok_or_else(|| format!("needed {} behind the \":\", found {effect:?}", EFFECTS.join(" or ")))
         });
     }
+    check_labels("kubelet.labels", &kubelet.labels, registration, findings);
     if let Some(cpus) = &kubelet.reserved_cpus {
         note(findings, "kubelet.reserved-cpus", cpus, cpu_list);
     }
@@ -159,11 +174,17 @@ fn cpu_list(text: &str) -> Result<(), String> {
     if text.split(',').all(range) { Ok(()) } else { Err(format!("needed processors like 0-3,32, found {text:?}")) }
 }
 
-fn check_labels(labels: &BTreeMap<String, Placed<String>>, findings: &mut Findings) {
+/// `may_have`: whether such a domain is for whoever gives the node these labels.
+fn check_labels(
+    of: &str,
+    labels: &BTreeMap<String, Placed<String>>,
+    may_have: fn(&str) -> Result<(), String>,
+    findings: &mut Findings,
+) {
     for (key, value) in labels {
-        let verdict = label_key(key).and_then(|()| open(key)).and_then(|()| label_value(value));
+        let verdict = label_key(key).and_then(|()| may_have(key)).and_then(|()| label_value(value));
         if let Err(why) = verdict {
-            findings.add(value.place, format!("labels.{key:?}: {why}"));
+            findings.add(value.place, format!("{of}.{key:?}: {why}"));
         }
     }
 }
@@ -182,9 +203,9 @@ fn label_key(key: &str) -> Result<(), String> {
     Err(format!("needed name or domain/name ({LONGEST} letters, digits, inner \"-_.\"), found {key:?}"))
 }
 
-fn open(key: &str) -> Result<(), String> {
+/// What node feature discovery gives no label of.
+fn features(key: &str) -> Result<(), String> {
     let Some((domain, _)) = key.split_once('/') else { return Ok(()) };
-    let below = |domain: &str, top: &str| domain == top || domain.strip_suffix(top).is_some_and(|rest| rest.ends_with('.'));
     if below(domain, "kubernetes.io") && !OPEN.iter().any(|open| below(domain, open)) {
         return Err(format!(
             "node feature discovery gives no label of {domain}: needed {} or a domain of yours",
@@ -192,6 +213,24 @@ fn open(key: &str) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// With what a kubelet does not begin.
+fn registration(key: &str) -> Result<(), String> {
+    let Some((domain, _)) = key.split_once('/') else { return Ok(()) };
+    let theirs = ["kubernetes.io", "k8s.io"].iter().any(|top| below(domain, top));
+    if theirs && !KUBELETS.iter().any(|open| below(domain, open)) && !KUBELETS_OWN.contains(&key) {
+        return Err(format!(
+            "a kubelet may not give itself such a label of {domain}: needed {}, a domain of yours, or {}",
+            KUBELETS.join(", "),
+            KUBELETS_OWN.join(", ")
+        ));
+    }
+    Ok(())
+}
+
+fn below(domain: &str, top: &str) -> bool {
+    domain == top || domain.strip_suffix(top).is_some_and(|rest| rest.ends_with('.'))
 }
 
 fn label_value(value: &str) -> Result<(), String> {

@@ -9,6 +9,7 @@ impl Desired {
         let Self { mut identity, tuned, kernel, modules, mut kubelet, mut labels, acceptance, mut when } = self;
         labels.extend(above.labels);
         identity.interfaces.extend(above.identity.interfaces);
+        kubelet.labels.extend(above.kubelet.labels);
         kubelet.system_reserved.extend(above.kubelet.system_reserved);
         when.extend(above.when);
         Self {
@@ -18,6 +19,7 @@ impl Desired {
             modules: Modules { load: append(modules.load, above.modules.load) },
             kubelet: Kubelet {
                 taints: append(kubelet.taints, above.kubelet.taints),
+                labels: kubelet.labels,
                 reserved_cpus: above.kubelet.reserved_cpus.or(kubelet.reserved_cpus),
                 cpu_manager_policy: above.kubelet.cpu_manager_policy.or(kubelet.cpu_manager_policy),
                 topology_manager_policy: above.kubelet.topology_manager_policy.or(kubelet.topology_manager_policy),

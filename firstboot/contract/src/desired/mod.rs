@@ -135,6 +135,9 @@ pub struct Kubelet {
     /// Taints with which the node registers: `key=value:Effect` or `key:Effect`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub taints: Vec<Placed<String>>,
+    /// Labels with which the node registers: `"example.org/rack" = "7"`. A node that is registered keeps those that it has.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, Placed<String>>,
     /// Processors for the system and the kubelet: `0-3,32-35`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reserved_cpus: Option<Placed<String>>,

@@ -174,6 +174,11 @@ fn every_mistake_is_told_with_its_place() {
         ("labels.x = \"1g.5gb+me\"\n", "a.toml:1:12: labels.\"x\": needed at most 63 letters, digits and inner \"-_.\", found"),
         ("kubelet.taints = [\"a=b\"]\n", "a.toml:1:19: kubelet.taints: needed key=value:Effect, found \"a=b\""),
         ("kubelet.taints = [\"a=b:Never\"]\n", "a.toml:1:19: kubelet.taints: needed NoSchedule or"),
+        (
+            "kubelet.labels.\"node-role.kubernetes.io/gpu\" = \"\"\n",
+            "a.toml:1:48: kubelet.labels.\"node-role.kubernetes.io/gpu\": a kubelet may not give itself such a label of node-role",
+        ),
+        ("kubelet.labels.\"example.org/x\" = \"a b\"\n", "a.toml:1:34: kubelet.labels.\"example.org/x\": needed at most 63"),
         ("kubelet.reserved-cpus = \"3-1\"\n", "a.toml:1:25: kubelet.reserved-cpus: needed processors like 0-3,32, found"),
         (
             "kubelet.system-reserved = { memory = \"much\" }\n",
