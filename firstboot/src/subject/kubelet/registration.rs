@@ -55,8 +55,8 @@ fn nobody_else_says_more(files: &dyn Files) -> Result<(), Fault> {
     for path in PERSONS {
         let fault = |what| Fault::new(Kubelet.name(), what, "let the agent read it");
         let told = text(files, path).map_err(fault)?.unwrap_or_default();
-        if let Some(line) = arguments(&told).find(|arguments| !arguments.is_empty()) {
-            let what = format!("{path} has {VARIABLE}{line}: needed none beside kubelet.labels, which are such an argument");
+        if arguments(&told).any(|arguments| !arguments.is_empty()) {
+            let what = format!("{path}: {VARIABLE}... found, needed no arguments beside kubelet.labels");
             return Err(Fault::new(Kubelet.name(), what, "say the labels there, with --node-labels, or take the arguments out"));
         }
     }
