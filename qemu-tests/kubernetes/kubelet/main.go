@@ -3,9 +3,9 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
 	"os"
 
+	"basalt/kubernetes/judged"
 	"k8s.io/kubelet/config/v1beta1"
 	"sigs.k8s.io/yaml"
 )
@@ -20,7 +20,6 @@ func main() {
 		err = json.NewEncoder(os.Stdout).Encode(config)
 	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+		judged.Fail(err)
 	}
 }

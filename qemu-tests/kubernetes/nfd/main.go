@@ -4,10 +4,9 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
-	"os"
 
+	"basalt/kubernetes/judged"
 	"sigs.k8s.io/node-feature-discovery/pkg/apis/nfd/validate"
 	"sigs.k8s.io/node-feature-discovery/source"
 	"sigs.k8s.io/node-feature-discovery/source/local"
@@ -15,27 +14,15 @@ import (
 
 func main() {
 	if err := source.GetFeatureSource(local.Name).Discover(); err != nil {
-		fail(err)
+		judged.Fail(err)
 	}
-	labels, err := source.GetLabelSource(local.Name).GetLabels()
+	found, err := source.GetLabelSource(local.Name).GetLabels()
 	if err != nil {
-		fail(err)
+		judged.Fail(err)
 	}
-	given, refused := map[string]string{}, map[string]string{}
-	for key, value := range labels {
-		value := fmt.Sprintf("%v", value)
-		if err := validate.Label(key, value); err != nil {
-			refused[key] = err.Error()
-		} else {
-			given[key] = value
-		}
+	labels := map[string]string{}
+	for key, value := range found {
+		labels[key] = fmt.Sprintf("%v", value)
 	}
-	if err := json.NewEncoder(os.Stdout).Encode(map[string]any{"given": given, "refused": refused}); err != nil {
-		fail(err)
-	}
-}
-
-func fail(err error) {
-	fmt.Fprintln(os.Stderr, err)
-	os.Exit(1)
+	judged.Print(labels, validate.Label)
 }

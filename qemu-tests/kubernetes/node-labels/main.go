@@ -4,11 +4,11 @@
 package main
 
 import (
-	"encoding/json"
-	"fmt"
+	"errors"
 	"os"
 	"strings"
 
+	"basalt/kubernetes/judged"
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/component-base/cli/flag"
@@ -20,29 +20,21 @@ func main() {
 	flags := pflag.NewFlagSet("kubelet", pflag.ContinueOnError)
 	flags.Var(&labels, "node-labels", "")
 	if err := flags.Parse(os.Args[1:]); err != nil {
-		fail(err)
+		judged.Fail(err)
 	}
-	given, refused := map[string]string{}, map[string]string{}
-	for key, value := range labels {
-		domain, _, found := strings.Cut(key, "/")
-		top := "." + domain
-		theirs := found && (strings.HasSuffix(top, ".kubernetes.io") || strings.HasSuffix(top, ".k8s.io"))
-		wrong := append(validation.IsQualifiedName(key), validation.IsValidLabelValue(value)...)
-		if theirs && !apis.IsKubeletLabel(key) {
-			wrong = append(wrong, "unknown label of Kubernetes")
-		}
-		if len(wrong) > 0 {
-			refused[key] = strings.Join(wrong, "; ")
-		} else {
-			given[key] = value
-		}
-	}
-	if err := json.NewEncoder(os.Stdout).Encode(map[string]any{"given": given, "refused": refused}); err != nil {
-		fail(err)
-	}
+	judged.Print(labels, refuses)
 }
 
-func fail(err error) {
-	fmt.Fprintln(os.Stderr, err)
-	os.Exit(1)
+func refuses(key, value string) error {
+	domain, _, found := strings.Cut(key, "/")
+	top := "." + domain
+	theirs := found && (strings.HasSuffix(top, ".kubernetes.io") || strings.HasSuffix(top, ".k8s.io"))
+	wrong := append(validation.IsQualifiedName(key), validation.IsValidLabelValue(value)...)
+	if theirs && !apis.IsKubeletLabel(key) {
+		wrong = append(wrong, "unknown label of Kubernetes")
+	}
+	if len(wrong) > 0 {
+		return errors.New(strings.Join(wrong, "; "))
+	}
+	return nil
 }
